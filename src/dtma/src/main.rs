@@ -1,0 +1,2 @@
+//! dtma
+fn main() {}

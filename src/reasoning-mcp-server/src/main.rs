@@ -1,0 +1,2 @@
+//! reasoning-mcp-server
+fn main() {}

@@ -1,0 +1,2 @@
+//! toolplane
+fn main() {}
