@@ -1,5 +1,7 @@
 //! A private engine's whole life: packing, pulling, running, being killed, starting over what that left, and ending.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use nix::sys::signal::{Signal, kill};
 use std::path::Path;
 use workbench::{Engine, Registry, images};
