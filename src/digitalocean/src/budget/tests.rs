@@ -1,0 +1,146 @@
+use super::*;
+use std::collections::VecDeque;
+
+fn budget(patience: u64) -> Budget {
+    Budget::new(BudgetConfig {
+        patience: Duration::from_secs(patience),
+        ..BudgetConfig::default()
+    })
+}
+
+fn headers(limit: u32, remaining: u32, reset_in: i64) -> RateHeaders {
+    RateHeaders {
+        limit: Some(limit),
+        remaining: Some(remaining),
+        reset: Some(Timestamp::now() + SignedDuration::from_secs(reset_in)),
+        retry_after: None,
+    }
+}
+
+/// The largest number of grants in any sliding minute, and how long all of them took.
+async fn spend_all(budget: &Budget, requests: u32, priority: Priority) -> (usize, Duration) {
+    let start = Instant::now();
+    let mut window: VecDeque<Instant> = VecDeque::new();
+    let mut most = 0;
+    for _ in 0..requests {
+        drop(budget.acquire(priority).await.unwrap());
+        window.push_back(Instant::now());
+        while window.front().is_some_and(|first| first.elapsed() >= Duration::from_secs(60)) {
+            window.pop_front();
+        }
+        most = most.max(window.len());
+    }
+    (most, start.elapsed())
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_sliding_minute_sees_more_than_the_limit() {
+    let (most, took) = spend_all(&budget(60), 1_000, Priority::Change).await;
+    assert!(most <= 250, "{most} in one minute");
+    assert!(most >= 225, "the limit is used: {most}");
+    assert!(took < Duration::from_secs(4 * 60 + 40), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_minute_follows_the_limit_that_answers_tell() {
+    let budget = budget(60);
+    let permit = budget.acquire(Priority::Read).await.unwrap();
+    permit.settle(headers(100_000, 99_999, 3_600));
+    let (_, took) = spend_all(&budget, 1_000, Priority::Change).await;
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert_eq!(budget.status().limit, 100_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn replicas_divide_the_minute() {
+    let budget = budget(60);
+    budget.divide(const { NonZeroU32::new(5).unwrap() });
+    let (most, _) = spend_all(&budget, 200, Priority::Change).await;
+    assert!(most <= 50, "{most} in one minute");
+}
+
+#[tokio::test(start_paused = true)]
+async fn deletes_go_first_and_reads_last() {
+    let budget = budget(3_600);
+    while tokio::time::timeout(Duration::ZERO, budget.acquire(Priority::Change))
+        .await
+        .is_ok()
+    {}
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let mut tasks = Vec::new();
+    for priority in [Priority::Read, Priority::Change, Priority::Create, Priority::Delete] {
+        let (budget, order) = (budget.clone(), Arc::clone(&order));
+        tasks.push(tokio::spawn(async move {
+            let permit = budget.acquire(priority).await.unwrap();
+            order.lock().unwrap().push(priority);
+            drop(permit);
+        }));
+        tokio::task::yield_now().await;
+    }
+    for task in tasks {
+        task.await.unwrap();
+    }
+    assert_eq!(
+        *order.lock().unwrap(),
+        [Priority::Delete, Priority::Create, Priority::Change, Priority::Read]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_the_hour_is_kept_for_what_is_no_read() {
+    let budget = budget(10);
+    let permit = budget.acquire(Priority::Read).await.unwrap();
+    permit.settle(headers(5_000, 400, 1_800));
+    let told = budget.acquire(Priority::Read).await.unwrap_err();
+    assert!(told.retry_at > Timestamp::now() + SignedDuration::from_secs(1_700));
+    for priority in [Priority::Change, Priority::Create, Priority::Delete] {
+        drop(budget.acquire(priority).await.unwrap());
+    }
+    assert_eq!(budget.status().remaining, Some(397));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_hour_is_probed_after_its_reset() {
+    let budget = budget(10);
+    let permit = budget.acquire(Priority::Delete).await.unwrap();
+    permit.settle(headers(5_000, 0, 60));
+    assert!(budget.acquire(Priority::Delete).await.is_err());
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    let probe = budget.acquire(Priority::Read).await.unwrap();
+    probe.settle(headers(5_000, 3_000, 60));
+    drop(budget.acquire(Priority::Read).await.unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_429_nothing_is_sent_before_its_time() {
+    let budget = budget(10);
+    let permit = budget.acquire(Priority::Create).await.unwrap();
+    let at = permit.refused(RateHeaders {
+        retry_after: Some(SignedDuration::from_secs(29)),
+        ..headers(5_000, 0, 3_000)
+    });
+    assert!(at > Timestamp::now() + SignedDuration::from_secs(28));
+    assert!(budget.status().blocked_until.is_some());
+    assert!(budget.acquire(Priority::Delete).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_who_gives_up_waiting_does_not_hold_up_the_next() {
+    let budget = budget(3_600);
+    while tokio::time::timeout(Duration::ZERO, budget.acquire(Priority::Change))
+        .await
+        .is_ok()
+    {}
+    let first = budget.clone();
+    let gives_up = tokio::spawn(async move { first.acquire(Priority::Delete).await.map(drop) });
+    tokio::task::yield_now().await;
+    let second = budget.clone();
+    let next = tokio::spawn(async move { second.acquire(Priority::Change).await.map(drop) });
+    tokio::task::yield_now().await;
+    gives_up.abort();
+    tokio::time::timeout(Duration::from_secs(5), next)
+        .await
+        .expect("woken")
+        .unwrap()
+        .unwrap();
+}
