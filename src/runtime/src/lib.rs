@@ -3,7 +3,34 @@
 //! Owns: when a key is worked on, how often, and in which order the phases of a pass follow each other. Must not: know any
 //! kind, SQL, cloud or container engine. Promises: a key is never worked on twice at once, no wake-up is lost, and an error
 //! backs off by key and is forgotten on success.
+//!
+//! ```text
+//! Source --rows--> Reflector --> Store  <---- load, observe (Read::Cached) ---+
+//!                      |                                                      |
+//!                      +--> Subscription --Wake{key}--> Controller --pass--> Reconciler
+//!                      others, timers -----Wake{key}--->    | queue, scheduler, backoff
+//! ```
+//!
+//! - [`reconciler`]: what a kind has to provide.
+//! - [`Reflector`] and [`Store`]: rows in memory, kept current, and whoever works on them woken.
+//! - [`Controller`]: wake-ups in, passes out; any number of streams of [`Wake`] feed it.
 
+mod backoff;
+mod clock;
+mod controller;
+mod queue;
 pub mod reconciler;
+mod reflector;
+mod runner;
+mod scheduler;
+mod store;
+mod wake;
 
+pub use backoff::Backoff;
+pub use clock::{Clock, SystemClock, TokioClock};
+pub use controller::{Config, Controller, Ended, Passes};
 pub use reconciler::{Error, Observation, Plan, Read, Reconciler};
+pub use reflector::{Fetched, Notification, Reflector, ReflectorConfig, Source, reflector};
+pub use runner::Outcome;
+pub use store::Store;
+pub use wake::{Reason, Subscription, Wake};
