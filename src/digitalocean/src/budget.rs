@@ -347,7 +347,7 @@ impl State {
 fn per_minute(limit: u32) -> Limiter {
     let burst = NonZeroU32::new(limit / 10).unwrap_or(NonZeroU32::MIN);
     let steady = limit.saturating_sub(burst.get()).max(1);
-    let quota = Quota::with_period(Duration::from_secs(60) / steady).unwrap_or(Quota::per_minute(NonZeroU32::MIN));
+    let quota = Quota::with_period(Duration::from_mins(1) / steady).unwrap_or(Quota::per_minute(NonZeroU32::MIN));
     RateLimiter::direct_with_clock(quota.allow_burst(burst), Monotonic)
 }
 

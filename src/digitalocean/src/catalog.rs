@@ -141,7 +141,7 @@ impl Client {
             match filter {
                 ImageFilter::Distribution => request.query("type", "distribution"),
                 ImageFilter::Application => request.query("type", "application"),
-                ImageFilter::Private => request.query("private", true),
+                ImageFilter::Private => request.query("private", "true"),
             }
         })
         .await

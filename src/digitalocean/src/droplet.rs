@@ -150,6 +150,7 @@ pub struct DropletCreate {
     pub ipv6: bool,
 }
 
+#[expect(clippy::ref_option, reason = "the signature that serde wants")]
 fn exposed<S: Serializer>(secret: &Option<SecretString>, serializer: S) -> Result<S::Ok, S::Error> {
     secret.as_ref().map(ExposeSecret::expose_secret).serialize(serializer)
 }
@@ -227,7 +228,7 @@ impl Client {
             let request = Request::get("/v2/droplets", "/v2/droplets");
             match filter {
                 DropletFilter::All => request,
-                DropletFilter::Tag(tag) => request.query("tag_name", tag),
+                DropletFilter::Tag(tag) => request.query("tag_name", tag.as_str()),
             }
         })
         .await

@@ -11,7 +11,8 @@ use serde::{Deserialize, de::DeserializeOwned};
 use std::{collections::HashSet, hash::Hash};
 use url::Url;
 
-const PER_PAGE: usize = 200;
+/// The most that the API takes.
+const PER_PAGE: &str = "200";
 
 /// An element of a list, and where lists carry it.
 pub(crate) trait Listed: DeserializeOwned {
@@ -62,10 +63,10 @@ impl Client {
     async fn list_once<T: Listed>(&self, request: &impl Fn() -> Request) -> Result<Vec<T>, Error> {
         let mut all: Vec<T> = Vec::new();
         let mut first_total = None;
-        let mut number = 0;
+        let mut number = 0_usize;
         loop {
             number += 1;
-            let request = request().query("per_page", PER_PAGE).query("page", number);
+            let request = request().query("per_page", PER_PAGE).query("page", number.to_string());
             let call = request.call;
             let page: Page = self.fetch(request).await?;
             let total = page.meta.total;

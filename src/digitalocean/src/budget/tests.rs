@@ -25,7 +25,7 @@ async fn spend_all(budget: &Budget, requests: u32, priority: Priority) -> (usize
     for _ in 0..requests {
         drop(budget.acquire(priority).await.unwrap());
         window.push_back(Instant::now());
-        while window.front().is_some_and(|first| first.elapsed() >= Duration::from_secs(60)) {
+        while window.front().is_some_and(|first| first.elapsed() >= Duration::from_mins(1)) {
             window.pop_front();
         }
         most = most.max(window.len());
