@@ -1,0 +1,1 @@
+//! Tables, and properties over a model of the engine.
