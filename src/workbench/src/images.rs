@@ -3,54 +3,41 @@
 use crate::{Engine, Error, Registry};
 use std::path::Path;
 
-/// The name under which the example tool is published.
-pub const REASONING_SERVER: &str = "agentopia/reasoning-mcp-server";
-
-/// The example tool's own recipe.
-const REASONING_SERVER_RECIPE: Recipe = Recipe {
-    dockerfile: include_str!("../../reasoning-mcp-server/Dockerfile"),
-    binary: "reasoning-mcp-server",
-};
-
-/// The recipe for any other static binary.
-const ANY_RECIPE: Recipe = Recipe {
-    dockerfile: "FROM scratch\n\
-        ARG VERSION\n\
-        COPY tool /tool\n\
-        ENV TOOL_VERSION=$VERSION\n\
-        LABEL org.opencontainers.image.version=$VERSION\n\
-        ENTRYPOINT [\"/tool\"]\n",
-    binary: "tool",
-};
-
-/// How an image is built around a binary.
-struct Recipe {
-    /// Takes the version as the build argument `VERSION`.
-    dockerfile: &'static str,
-    /// What it calls the binary.
-    binary: &'static str,
+/// What an image is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Package<'a> {
+    /// The image's name, without registry and tag.
+    pub name: &'a str,
+    /// Its tag, and the recipe's build argument `VERSION`.
+    pub version: &'a str,
+    /// A Dockerfile; its context has nothing but the binary, under its own file name.
+    pub recipe: &'a str,
+    /// A static binary.
+    pub binary: &'a Path,
 }
 
-/// Packs a static binary into an image, pushes it, and removes the local copy, so that whoever runs it has to pull it.
-/// Returns the image's reference.
-pub async fn pack(engine: &Engine, registry: &Registry, name: &str, version: &str, binary: &Path) -> Result<String, Error> {
-    let reference = format!("{}/{name}:{version}", registry.address());
-    publish(engine, &ANY_RECIPE, reference, version, binary).await
+impl<'a> Package<'a> {
+    /// The example tool, whose binary lies at `binary`.
+    pub fn reasoning_server(binary: &'a Path, version: &'a str) -> Self {
+        Self {
+            name: "agentopia/reasoning-mcp-server",
+            version,
+            recipe: include_str!("../../reasoning-mcp-server/Dockerfile"),
+            binary,
+        }
+    }
 }
 
-/// Packs the example tool, whose binary lies at `binary`, as `version`, and publishes it like [`pack`].
-pub async fn pack_reasoning_server(engine: &Engine, registry: &Registry, binary: &Path, version: &str) -> Result<String, Error> {
-    let reference = format!("{}/{REASONING_SERVER}:{version}", registry.address());
-    publish(engine, &REASONING_SERVER_RECIPE, reference, version, binary).await
-}
-
-async fn publish(engine: &Engine, recipe: &Recipe, reference: String, version: &str, binary: &Path) -> Result<String, Error> {
+/// Builds an image, pushes it, and removes the local copy, so that whoever runs it has to pull it. Returns its reference.
+pub async fn pack(engine: &Engine, registry: &Registry, package: Package<'_>) -> Result<String, Error> {
     let context = tempfile::tempdir().map_err(Error::file("the temporary folder"))?;
-    std::fs::copy(binary, context.path().join(recipe.binary)).map_err(Error::file(binary))?;
-    let dockerfile = context.path().join("Dockerfile");
-    std::fs::write(&dockerfile, recipe.dockerfile).map_err(Error::file(&dockerfile))?;
+    let tool = context.path().join(package.binary.file_name().unwrap_or_default());
+    std::fs::copy(package.binary, &tool).map_err(Error::file(package.binary))?;
+    let recipe = context.path().join("Dockerfile");
+    std::fs::write(&recipe, package.recipe).map_err(Error::file(&recipe))?;
 
-    let version = format!("VERSION={version}");
+    let reference = format!("{}/{}:{}", registry.address(), package.name, package.version);
+    let version = format!("VERSION={}", package.version);
     let context = context.path().display().to_string();
     engine
         .docker(&[
@@ -67,4 +54,9 @@ async fn publish(engine: &Engine, recipe: &Recipe, reference: String, version: &
     engine.docker(&["push", "--quiet", &reference]).await?;
     engine.docker(&["rmi", "--force", &reference]).await?;
     Ok(reference)
+}
+
+/// Packs the example tool, whose binary lies at `binary`, as `version`.
+pub async fn pack_reasoning_server(engine: &Engine, registry: &Registry, binary: &Path, version: &str) -> Result<String, Error> {
+    pack(engine, registry, Package::reasoning_server(binary, version)).await
 }

@@ -4,7 +4,10 @@
 
 use nix::sys::signal::{Signal, kill};
 use std::path::Path;
-use workbench::{Engine, Registry, images};
+use workbench::{
+    Engine, Registry,
+    images::{self, Package},
+};
 
 #[tokio::test]
 async fn a_private_engine_leaves_nothing_behind() {
@@ -19,7 +22,15 @@ async fn a_private_engine_leaves_nothing_behind() {
 
     // This very test is a static binary, so it can be packed; with `--list` it runs and ends.
     let this = std::env::current_exe().unwrap();
-    let image = images::pack(&engine, &registry, "acme/tool", "1.0.0", &this).await.unwrap();
+    let recipe = "FROM scratch\nARG VERSION\nCOPY * /\nENV TOOL_VERSION=$VERSION\nENTRYPOINT [\"/{}\"]\n";
+    let recipe = recipe.replace("{}", this.file_name().unwrap().to_str().unwrap());
+    let package = Package {
+        name: "acme/tool",
+        version: "1.0.0",
+        recipe: &recipe,
+        binary: &this,
+    };
+    let image = images::pack(&engine, &registry, package).await.unwrap();
     assert_eq!(
         engine.docker(&["images", "--quiet", &image]).await.unwrap(),
         "",
