@@ -460,7 +460,12 @@ impl<'a> Pass<'a> {
 
     /// The latest failure, and when the next attempt is.
     fn failed(self, actions: Vec<Action>, wait: Option<SignedDuration>) -> Plan {
-        let (shown, endpoint) = self.still_serving();
+        // What these actions are going to stop does not count.
+        let (shown, endpoint) = if actions.is_empty() {
+            self.still_serving()
+        } else {
+            (None, None)
+        };
         let report = self.report(InstanceState::Failed, shown.or(self.current));
         let next = wait.and_then(|_| self.ledger.retry_at());
         let message = match (report.message.clone(), next) {

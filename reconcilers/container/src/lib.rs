@@ -140,7 +140,6 @@ impl Reconciler for ContainerReconciler {
     }
 
     async fn act(&self, key: &InstanceId, desired: &Wanted, action: &Action) -> Result<(), Error> {
-        tracing::info!(instance = %key, ?action, "acting");
         let hands = Hands {
             engine: &self.engine,
             config: &self.config,
