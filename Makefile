@@ -1,0 +1,45 @@
+# Thin recipes. What they call is documented where it lives; docs/contributing.md has the whole picture.
+
+CARGO ?= cargo
+VERSION ?= 1.0.0
+REGISTRY ?=
+BIN := target/x86_64-unknown-linux-gnu/debug
+
+.DEFAULT_GOAL := help
+.PHONY: help deps build demo test check bench sqlx images clean
+
+help: ## Show this
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+deps: ## Install what is missing besides a Rust toolchain; says what and why
+	@./.ci/deps
+
+build: ## Build every program
+	$(CARGO) build --locked --workspace --bins
+
+demo: deps build ## See it work, no account needed; ONCE=1 leaves when it has shown everything
+	$(BIN)/toolplane demo $(if $(filter-out 0,$(ONCE)),--once)
+
+test: deps ## Run every test, end to end ones included
+	$(CARGO) build --locked --workspace --bins --tests
+	$(CARGO) test --locked --workspace
+
+check: deps ## Check formatting, lints, documentation, outside crates and offline queries
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- --deny warnings
+	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --locked --workspace --no-deps
+	@if command -v cargo-deny >/dev/null; then set -x; $(CARGO) deny --locked check; \
+		else echo "SKIPPED: cargo-deny is not installed (cargo install --locked cargo-deny)"; fi
+	./.ci/sqlx --check
+
+sqlx: deps ## Write .sqlx anew after a change of a query or a migration
+	./.ci/sqlx
+
+images: deps ## Pack the example tool for the local engine: VERSION=1.0.0, REGISTRY=host/ in front of its name
+	$(CARGO) build --locked --release --package reasoning-mcp-server
+	mkdir -p target/image
+	cp src/reasoning-mcp-server/Dockerfile target/x86_64-unknown-linux-gnu/release/reasoning-mcp-server target/image
+	docker build --build-arg VERSION=$(VERSION) --tag $(REGISTRY)agentopia/reasoning-mcp-server:$(VERSION) target/image
+
+clean: ## Remove everything built
+	$(CARGO) clean
