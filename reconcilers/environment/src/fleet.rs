@@ -1,0 +1,288 @@
+//! The fleet as it was last seen: every droplet of this installation, by environment.
+//!
+//! Owns: the memory of sweeps and of single reads, and telling which environments changed between two of them. Must not: make
+//! requests, or judge what a change means. Promises: what was read later is never replaced by what was read earlier, and an
+//! environment whose droplets changed, came or went is handed to every subscriber.
+
+use futures::Stream;
+use jiff::Timestamp;
+use model::{DropletId, EnvironmentId, IntentId};
+use runtime::Observation;
+use std::{
+    collections::HashMap,
+    net::Ipv4Addr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+};
+use tokio::sync::mpsc;
+
+/// Whether a droplet runs, as DigitalOcean says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DropletState {
+    /// Being made; the next pass looks again.
+    New,
+    /// Powered on.
+    Active,
+    /// Powered off; it is powered on again.
+    Off,
+    /// Archived by DigitalOcean; only a person can help.
+    Archived,
+}
+
+/// What decisions need to know of a droplet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Droplet {
+    /// Its id.
+    pub id: DropletId,
+    /// Whether it runs.
+    pub state: DropletState,
+    /// Its public IPv4 address, once it has one.
+    pub address: Option<Ipv4Addr>,
+    /// When DigitalOcean says that it was made.
+    pub created_at: Option<Timestamp>,
+    /// Whether its tags name this installation and this environment, and no other. What is not ours is never deleted.
+    pub ours: bool,
+    /// The intent that its tags name.
+    pub intent: Option<IntentId>,
+}
+
+/// What is known of one environment's droplets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sighting {
+    /// Its droplets, ordered by id; never `Present` of none.
+    pub droplets: Observation<Arc<[Droplet]>>,
+    /// When they were read; `None` when they never were.
+    pub read_at: Option<Timestamp>,
+}
+
+impl Sighting {
+    /// Nothing was ever read.
+    pub const UNKNOWN: Self = Self {
+        droplets: Observation::Unknown,
+        read_at: None,
+    };
+
+    /// What was read at `read_at`, in any order.
+    pub fn new(mut droplets: Vec<Droplet>, read_at: Timestamp) -> Self {
+        droplets.sort_unstable_by_key(|droplet| droplet.id);
+        droplets.dedup_by_key(|droplet| droplet.id);
+        let droplets = if droplets.is_empty() {
+            Observation::Absent
+        } else {
+            Observation::Present(droplets.into())
+        };
+        Self {
+            droplets,
+            read_at: Some(read_at),
+        }
+    }
+}
+
+/// The shared memory; a cheap clone.
+#[derive(Clone, Debug, Default)]
+pub struct Fleet {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    seen: RwLock<Seen>,
+    subscribers: Mutex<Vec<mpsc::UnboundedSender<EnvironmentId>>>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    /// When the last complete sweep began. What it did not find was absent then.
+    swept_at: Option<Timestamp>,
+    environments: HashMap<EnvironmentId, Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    droplets: Arc<[Droplet]>,
+    read_at: Timestamp,
+}
+
+impl Fleet {
+    /// Nothing seen yet: everything is `Unknown`.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What is remembered of an environment. Costs a lock and the raising of a count.
+    pub fn sighting(&self, environment: EnvironmentId) -> Sighting {
+        let seen = self.shared.seen.read().unwrap_or_else(PoisonError::into_inner);
+        match seen.environments.get(&environment) {
+            Some(entry) => Sighting {
+                droplets: if entry.droplets.is_empty() {
+                    Observation::Absent
+                } else {
+                    Observation::Present(Arc::clone(&entry.droplets))
+                },
+                read_at: Some(seen.swept_at.map_or(entry.read_at, |swept| swept.max(entry.read_at))),
+            },
+            None => Sighting {
+                droplets: if seen.swept_at.is_some() {
+                    Observation::Absent
+                } else {
+                    Observation::Unknown
+                },
+                read_at: seen.swept_at,
+            },
+        }
+    }
+
+    /// Remembers one environment's droplets, as read at or after `read_at`.
+    pub fn learn(&self, environment: EnvironmentId, droplets: Vec<Droplet>, read_at: Timestamp) -> Sighting {
+        let sighting = Sighting::new(droplets, read_at);
+        let droplets: Arc<[Droplet]> = match &sighting.droplets {
+            Observation::Present(droplets) => Arc::clone(droplets),
+            Observation::Absent | Observation::Unknown => Arc::default(),
+        };
+        let changed = {
+            let mut seen = self.write();
+            let old = seen.environments.get(&environment);
+            if old.is_some_and(|old| old.read_at > read_at) {
+                return sighting;
+            }
+            let changed = old.map_or(&[][..], |old| &old.droplets[..]) != &droplets[..];
+            seen.environments.insert(environment, Entry { droplets, read_at });
+            changed
+        };
+        if changed {
+            self.wake([environment]);
+        }
+        sighting
+    }
+
+    /// Takes one complete list of the installation's droplets whose first page was asked for at `began`. Entries that were read
+    /// since then are newer, and stay.
+    pub fn sweep(&self, droplets: impl IntoIterator<Item = (EnvironmentId, Droplet)>, began: Timestamp) {
+        let mut listed: HashMap<EnvironmentId, Vec<Droplet>> = HashMap::new();
+        for (environment, droplet) in droplets {
+            listed.entry(environment).or_default().push(droplet);
+        }
+        let mut changed = Vec::new();
+        {
+            let mut seen = self.write();
+            if seen.swept_at.is_some_and(|swept| swept > began) {
+                return;
+            }
+            seen.swept_at = Some(began);
+            seen.environments.retain(|environment, entry| {
+                let keep = entry.read_at > began || listed.contains_key(environment);
+                if !keep && !entry.droplets.is_empty() {
+                    changed.push(*environment);
+                }
+                keep
+            });
+            for (environment, mut droplets) in listed {
+                droplets.sort_unstable_by_key(|droplet| droplet.id);
+                droplets.dedup_by_key(|droplet| droplet.id);
+                match seen.environments.get_mut(&environment) {
+                    Some(entry) if entry.read_at > began || *entry.droplets == *droplets => {}
+                    Some(_) | None => {
+                        let entry = Entry {
+                            droplets: droplets.into(),
+                            read_at: began,
+                        };
+                        seen.environments.insert(environment, entry);
+                        changed.push(environment);
+                    }
+                }
+            }
+        }
+        self.wake(changed);
+    }
+
+    /// Every environment whose droplets change from now on.
+    pub fn changes(&self) -> impl Stream<Item = EnvironmentId> + Send + Unpin + use<> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        self.subscribers().push(sender);
+        Box::pin(futures::stream::unfold(receiver, |mut receiver| async move {
+            receiver.recv().await.map(|environment| (environment, receiver))
+        }))
+    }
+
+    fn wake(&self, environments: impl IntoIterator<Item = EnvironmentId>) {
+        let mut subscribers = self.subscribers();
+        for environment in environments {
+            subscribers.retain(|subscriber| subscriber.send(environment).is_ok());
+        }
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, Seen> {
+        self.shared.seen.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn subscribers(&self) -> MutexGuard<'_, Vec<mpsc::UnboundedSender<EnvironmentId>>> {
+        self.shared.subscribers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::{FutureExt, StreamExt};
+    use jiff::SignedDuration;
+
+    fn droplet(id: u64) -> Droplet {
+        Droplet {
+            id: DropletId(id),
+            state: DropletState::Active,
+            address: None,
+            created_at: None,
+            ours: true,
+            intent: None,
+        }
+    }
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::UNIX_EPOCH + SignedDuration::from_secs(seconds)
+    }
+
+    #[test]
+    fn before_the_first_sweep_nothing_is_known_and_after_it_the_rest_is_absent() {
+        let (fleet, environment) = (Fleet::new(), EnvironmentId::random());
+        assert_eq!(fleet.sighting(environment), Sighting::UNKNOWN);
+        fleet.sweep([(EnvironmentId::random(), droplet(1))], at(5));
+        assert_eq!(fleet.sighting(environment), Sighting::new(Vec::new(), at(5)));
+    }
+
+    #[test]
+    fn a_sweep_does_not_undo_what_was_read_after_it_began() {
+        let (fleet, environment) = (Fleet::new(), EnvironmentId::random());
+        fleet.learn(environment, vec![droplet(7)], at(10));
+        fleet.sweep([], at(9));
+        assert_eq!(fleet.sighting(environment), Sighting::new(vec![droplet(7)], at(10)));
+        fleet.sweep([], at(11));
+        assert_eq!(fleet.sighting(environment), Sighting::new(Vec::new(), at(11)));
+        fleet.sweep([(environment, droplet(7))], at(8));
+        assert_eq!(
+            fleet.sighting(environment).read_at,
+            Some(at(11)),
+            "an overtaken sweep is no news"
+        );
+    }
+
+    #[test]
+    fn only_what_changed_is_woken() {
+        let (fleet, same, gone, fresh) = (
+            Fleet::new(),
+            EnvironmentId::random(),
+            EnvironmentId::random(),
+            EnvironmentId::random(),
+        );
+        fleet.sweep([(same, droplet(1)), (gone, droplet(2))], at(1));
+        let mut changes = fleet.changes();
+        fleet.sweep([(same, droplet(1)), (fresh, droplet(3))], at(2));
+        let mut woken = Vec::new();
+        while let Some(Some(environment)) = changes.next().now_or_never() {
+            woken.push(environment);
+        }
+        woken.sort_unstable();
+        let mut expected = vec![gone, fresh];
+        expected.sort_unstable();
+        assert_eq!(woken, expected);
+        assert_eq!(fleet.sighting(same).read_at, Some(at(2)), "unchanged, but seen again");
+    }
+}

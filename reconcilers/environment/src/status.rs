@@ -1,0 +1,214 @@
+//! What a pass writes back, and how it is drafted. Owns: the conditions' names, and telling a change from none. Must not: decide
+//! what to do. Promises: a draft that ends where the row already is costs no copy and no write.
+
+use crate::{action::Cause, fleet::Droplet};
+use jiff::{SignedDuration, Timestamp};
+use model::{
+    ConditionStatus, Conditions, Environment, EnvironmentDesiredState, EnvironmentId, EnvironmentPhase, EnvironmentStatus, Event,
+    EventType,
+};
+use std::{borrow::Cow, net::IpAddr};
+
+/// The condition types of an environment.
+pub mod condition {
+    /// Droplet, address and agent are there: tools can run.
+    pub const READY: &str = "Ready";
+    /// The droplet is active and has a public address.
+    pub const DROPLET_READY: &str = "DropletReady";
+    /// The agent enrolled, and its heartbeats come.
+    pub const AGENT_READY: &str = "AgentReady";
+    /// What is there is what is wanted; `False` says what stands in the way.
+    pub const RECONCILED: &str = "Reconciled";
+    /// Only while deleting: whether the tools were stopped. Since when it is `False` is what the stop deadline counts from.
+    pub const TOOLS_STOPPED: &str = "ToolsStopped";
+}
+
+/// `reconcile_events.actor` of everything here.
+pub const ACTOR: &str = "environment-reconciler";
+
+/// What is written back at the end of a pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatusWrite {
+    /// The row's new status; `None` when the row already says it, and for a tombstone, which has none.
+    pub status: Option<EnvironmentStatus>,
+    /// What people should hear of.
+    pub events: Vec<Event>,
+}
+
+/// An event of this reconciler.
+pub fn event(environment: EnvironmentId, kind: EventType, reason: &str, message: impl Into<String>, cause: Cause) -> Event {
+    Event {
+        environment_id: environment,
+        instance_id: None,
+        kind,
+        reason: reason.to_owned(),
+        message: message.into(),
+        actor: ACTOR.to_owned(),
+        cause: cause.to_string(),
+    }
+}
+
+/// The status that a failed pass leaves, from the one that was planned. A terminal answer is the environment's phase, a retriable
+/// one only a condition.
+pub fn with_failure(
+    mut status: EnvironmentStatus,
+    desired: EnvironmentDesiredState,
+    generation: i64,
+    failure: &runtime::Error,
+    now: Timestamp,
+) -> EnvironmentStatus {
+    let (reason, message) = (failure.reason(), failure.message());
+    let conditions = &mut status.conditions;
+    conditions.set(
+        condition::RECONCILED,
+        ConditionStatus::False,
+        reason,
+        message,
+        generation,
+        now,
+    );
+    if let runtime::Error::Terminal { .. } = failure {
+        let launched = matches!(status.phase, EnvironmentPhase::Active | EnvironmentPhase::Unresponsive);
+        status.phase = match desired {
+            EnvironmentDesiredState::Deleted => EnvironmentPhase::ErrorDeletion,
+            EnvironmentDesiredState::Active if launched => status.phase,
+            EnvironmentDesiredState::Active => EnvironmentPhase::ErrorCreation,
+        };
+        status.error_message = Some(message.to_owned());
+    }
+    status
+}
+
+/// A phase as the row spells it.
+pub fn phase_name(phase: EnvironmentPhase) -> &'static str {
+    match phase {
+        EnvironmentPhase::PendingCreation => "pending_creation",
+        EnvironmentPhase::Creating => "creating",
+        EnvironmentPhase::Active => "active",
+        EnvironmentPhase::ErrorCreation => "error_creation",
+        EnvironmentPhase::PendingDeletion => "pending_deletion",
+        EnvironmentPhase::Deleting => "deleting",
+        EnvironmentPhase::Deleted => "deleted",
+        EnvironmentPhase::ErrorDeletion => "error_deletion",
+        EnvironmentPhase::Unresponsive => "unresponsive",
+    }
+}
+
+/// The status of one row on its way: borrowed from the row until something differs.
+pub(crate) struct Draft<'a> {
+    row: &'a Environment,
+    now: Timestamp,
+    status: Cow<'a, EnvironmentStatus>,
+    events: Vec<Event>,
+}
+
+impl<'a> Draft<'a> {
+    pub(crate) fn new(row: &'a Environment, now: Timestamp) -> Self {
+        let mut draft = Self {
+            row,
+            now,
+            status: Cow::Borrowed(&row.status),
+            events: Vec::new(),
+        };
+        if row.status.observed_generation != row.generation {
+            draft.status.to_mut().observed_generation = row.generation;
+        }
+        draft
+    }
+
+    /// Moves to a phase, with an event when it is another. Leaving an error leaves its message.
+    pub(crate) fn phase(&mut self, phase: EnvironmentPhase, cause: Cause) {
+        let before = self.status.phase;
+        if before != phase {
+            self.status.to_mut().phase = phase;
+            let kind = match phase {
+                EnvironmentPhase::Unresponsive | EnvironmentPhase::ErrorCreation | EnvironmentPhase::ErrorDeletion => {
+                    EventType::Warning
+                }
+                EnvironmentPhase::PendingCreation
+                | EnvironmentPhase::Creating
+                | EnvironmentPhase::Active
+                | EnvironmentPhase::PendingDeletion
+                | EnvironmentPhase::Deleting
+                | EnvironmentPhase::Deleted => EventType::Normal,
+            };
+            let message = format!("{} -> {}", phase_name(before), phase_name(phase));
+            self.event(kind, "PhaseChanged", message, cause);
+        }
+        if self.status.error_message.is_some() {
+            self.status.to_mut().error_message = None;
+        }
+    }
+
+    /// Records the environment's droplet, or that there is none.
+    pub(crate) fn droplet(&mut self, droplet: Option<&Droplet>) {
+        let id = droplet.map(|droplet| droplet.id);
+        let address = droplet.and_then(|droplet| droplet.address).map(IpAddr::V4);
+        let created_at = droplet.and_then(|droplet| droplet.created_at);
+        let status = &self.status;
+        if status.droplet_id != id || status.ip_address != address || status.droplet_created_at != created_at {
+            let status = self.status.to_mut();
+            status.droplet_id = id;
+            status.ip_address = address;
+            status.droplet_created_at = created_at;
+        }
+    }
+
+    /// Says why an error phase holds.
+    pub(crate) fn error_message(&mut self, message: String) {
+        if self.status.error_message.as_deref() != Some(message.as_str()) {
+            self.status.to_mut().error_message = Some(message);
+        }
+    }
+
+    /// Sets a condition, of the row's generation.
+    pub(crate) fn condition(&mut self, kind: &str, status: ConditionStatus, reason: &str, message: &str) {
+        let generation = self.row.generation;
+        let same = self.status.conditions.get(kind).is_some_and(|old| {
+            old.status == status && old.reason == reason && old.message == message && old.observed_generation == generation
+        });
+        if !same {
+            let (now, conditions) = (self.now, &mut self.status.to_mut().conditions);
+            conditions.set(kind, status, reason, message, generation, now);
+        }
+    }
+
+    /// Takes conditions away that have no meaning now.
+    pub(crate) fn without(&mut self, kinds: &[&str]) {
+        for kind in kinds {
+            if self.status.conditions.get(kind).is_some() {
+                self.status.to_mut().conditions.remove(kind);
+            }
+        }
+    }
+
+    /// An event about the row.
+    pub(crate) fn event(&mut self, kind: EventType, reason: &str, message: impl Into<String>, cause: Cause) {
+        self.events.push(event(self.row.id, kind, reason, message, cause));
+    }
+
+    /// What there is to write, if anything. `observed_at` goes along with other changes, and alone only once it lags by `refresh`.
+    pub(crate) fn finish(mut self, read_at: Option<Timestamp>, refresh: SignedDuration) -> Option<StatusWrite> {
+        let written = self.row.status.observed_at;
+        let lag = match (written, read_at) {
+            (_, None) => None,
+            (None, Some(_)) => Some(SignedDuration::MAX),
+            (Some(written), Some(read)) => Some(read.duration_since(written)),
+        };
+        let changed = *self.status != self.row.status;
+        if lag.is_some_and(|lag| lag >= refresh || (changed && lag.is_positive())) {
+            self.status.to_mut().observed_at = read_at;
+        }
+        let status = (*self.status != self.row.status).then(|| self.status.into_owned());
+        (status.is_some() || !self.events.is_empty()).then_some(StatusWrite {
+            status,
+            events: self.events,
+        })
+    }
+}
+
+/// Whether a condition is known and does not hold, and since when.
+pub(crate) fn failing_since(conditions: &Conditions, kind: &str) -> Option<Timestamp> {
+    let condition = conditions.get(kind)?;
+    (condition.status == ConditionStatus::False).then_some(condition.last_transition_time)
+}
