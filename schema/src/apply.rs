@@ -1,0 +1,206 @@
+//! What the command line writes: specifications, under the role `service_role`. What is there already and says the same is left
+//! alone.
+
+use crate::{Database, Error};
+use model::{CatalogEntry, CatalogId, EnvironmentId, EnvironmentSpec, InstanceId, InstanceSpec, UserId};
+use sqlx::{
+    PgConnection,
+    types::{Json, Uuid},
+};
+
+/// What a write changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// There was none.
+    Created,
+    /// It said something else.
+    Configured,
+    /// It said the same.
+    Unchanged,
+}
+
+impl Database {
+    /// Makes sure that a user exists. Only where `auth.users` is the stand-in of the migrations; on Supabase users sign up.
+    pub async fn user_ensure(&self, id: UserId) -> Result<Applied, Error> {
+        let made = sqlx::query!("insert into auth.users (id) values ($1) on conflict do nothing", id.0)
+            .execute(&self.pool)
+            .await?;
+        Ok(if made.rows_affected() > 0 {
+            Applied::Created
+        } else {
+            Applied::Unchanged
+        })
+    }
+
+    /// Writes a catalog entry, known by its `tool_name`. The id counts only for one that is not there yet; the id that it has is
+    /// returned.
+    pub async fn apply_catalog_entry(&self, entry: &CatalogEntry) -> Result<(CatalogId, Applied), Error> {
+        let mut transaction = self.pool.begin().await?;
+        let created = sqlx::query_scalar!(
+            "insert into tool_catalog (
+                id, tool_name, description, packaging_type, package_identifier, version_info, default_config_template,
+                required_secrets_schema, resource_requirements, status
+            )
+            select new.id, new.tool_name, new.description, new.packaging_type, new.package_identifier, new.version_info,
+                new.default_config_template, new.required_secrets_schema, new.resource_requirements, new.status
+            from jsonb_populate_record(null::tool_catalog, $1) as new
+            on conflict (tool_name) do nothing
+            returning id",
+            Json(entry) as _,
+        )
+        .fetch_optional(&mut *transaction)
+        .await?;
+        if let Some(id) = created {
+            transaction.commit().await?;
+            return Ok((id.into(), Applied::Created));
+        }
+        let configured = sqlx::query_scalar!(
+            "update tool_catalog as old
+            set description = new.description, packaging_type = new.packaging_type,
+                package_identifier = new.package_identifier, version_info = new.version_info,
+                default_config_template = new.default_config_template,
+                required_secrets_schema = new.required_secrets_schema,
+                resource_requirements = new.resource_requirements, status = new.status
+            from jsonb_populate_record(null::tool_catalog, $1) as new
+            where old.tool_name = new.tool_name and (
+                old.description, old.packaging_type, old.package_identifier, old.version_info, old.default_config_template,
+                old.required_secrets_schema, old.resource_requirements, old.status
+            ) is distinct from (
+                new.description, new.packaging_type, new.package_identifier, new.version_info, new.default_config_template,
+                new.required_secrets_schema, new.resource_requirements, new.status
+            )
+            returning old.id",
+            Json(entry) as _,
+        )
+        .fetch_optional(&mut *transaction)
+        .await?;
+        let id = match configured {
+            Some(id) => id,
+            None => {
+                sqlx::query_scalar!("select id from tool_catalog where tool_name = $1", entry.tool_name)
+                    .fetch_one(&mut *transaction)
+                    .await?
+            }
+        };
+        transaction.commit().await?;
+        Ok((id.into(), configured_or_unchanged(configured.is_some())))
+    }
+
+    /// Writes the environment of an account, known by its `user_id`.
+    pub async fn apply_environment(&self, spec: &EnvironmentSpec) -> Result<(EnvironmentId, Applied), Error> {
+        let mut transaction = self.pool.begin().await?;
+        let created = sqlx::query_scalar!(
+            "insert into account_tool_environments (user_id, region_slug, size_slug, image_slug, desired_state, paused)
+            select new.user_id, new.region_slug, new.size_slug, new.image_slug, new.desired_state, new.paused
+            from jsonb_populate_record(null::account_tool_environments, $1) as new
+            on conflict (user_id) do nothing
+            returning id",
+            Json(spec) as _,
+        )
+        .fetch_optional(&mut *transaction)
+        .await?;
+        if let Some(id) = created {
+            transaction.commit().await?;
+            return Ok((id.into(), Applied::Created));
+        }
+        let configured = sqlx::query_scalar!(
+            "update account_tool_environments as old
+            set region_slug = new.region_slug, size_slug = new.size_slug, image_slug = new.image_slug,
+                desired_state = new.desired_state, paused = new.paused
+            from jsonb_populate_record(null::account_tool_environments, $1) as new
+            where old.user_id = new.user_id
+                and (old.region_slug, old.size_slug, old.image_slug, old.desired_state, old.paused)
+                is distinct from (new.region_slug, new.size_slug, new.image_slug, new.desired_state, new.paused)
+            returning old.id",
+            Json(spec) as _,
+        )
+        .fetch_optional(&mut *transaction)
+        .await?;
+        let id = match configured {
+            Some(id) => id,
+            None => {
+                sqlx::query_scalar!("select id from account_tool_environments where user_id = $1", spec.user_id.0)
+                    .fetch_one(&mut *transaction)
+                    .await?
+            }
+        };
+        transaction.commit().await?;
+        Ok((id.into(), configured_or_unchanged(configured.is_some())))
+    }
+
+    /// Writes an instance, known by its environment and its `instance_name`, which has to be given.
+    pub async fn apply_instance(&self, spec: &InstanceSpec) -> Result<(InstanceId, Applied), Error> {
+        let Some(name) = &spec.instance_name else {
+            return Err(Error::refused(
+                "instance_name",
+                "instance_name is what an instance is known by, and is missing",
+            ));
+        };
+        let mut transaction = self.pool.begin().await?;
+        // Names are not unique in the table, so two callers must not look at once.
+        sqlx::query!(
+            "select id from account_tool_environments where id = $1 for no key update",
+            spec.environment_id.0
+        )
+        .fetch_optional(&mut *transaction)
+        .await?;
+        let known = sqlx::query_scalar!(
+            "select id from account_tool_instances where account_tool_environment_id = $1 and instance_name = $2",
+            spec.environment_id.0,
+            name,
+        )
+        .fetch_all(&mut *transaction)
+        .await?;
+        let (id, applied) = match known[..] {
+            [] => (instance_insert(&mut transaction, spec).await?, Applied::Created),
+            [id] => (
+                id,
+                configured_or_unchanged(instance_update(&mut transaction, id, spec).await?),
+            ),
+            _ => {
+                let message = format!("instance_name {name:?} names {} instances of the environment", known.len());
+                return Err(Error::refused("instance_name", message));
+            }
+        };
+        transaction.commit().await?;
+        Ok((id.into(), applied))
+    }
+}
+
+fn configured_or_unchanged(configured: bool) -> Applied {
+    if configured { Applied::Configured } else { Applied::Unchanged }
+}
+
+async fn instance_insert(connection: &mut PgConnection, spec: &InstanceSpec) -> Result<Uuid, Error> {
+    Ok(sqlx::query_scalar!(
+        "insert into account_tool_instances (
+            account_tool_environment_id, tool_catalog_id, instance_name, version_to_run, config_values_override, desired_state,
+            paused
+        )
+        select new.account_tool_environment_id, new.tool_catalog_id, new.instance_name, new.version_to_run,
+            new.config_values_override, new.desired_state, new.paused
+        from jsonb_populate_record(null::account_tool_instances, $1) as new
+        returning id",
+        Json(spec) as _,
+    )
+    .fetch_one(connection)
+    .await?)
+}
+
+async fn instance_update(connection: &mut PgConnection, id: Uuid, spec: &InstanceSpec) -> Result<bool, Error> {
+    let updated = sqlx::query!(
+        "update account_tool_instances as old
+        set tool_catalog_id = new.tool_catalog_id, version_to_run = new.version_to_run,
+            config_values_override = new.config_values_override, desired_state = new.desired_state, paused = new.paused
+        from jsonb_populate_record(null::account_tool_instances, $2) as new
+        where old.id = $1
+            and (old.tool_catalog_id, old.version_to_run, old.config_values_override, old.desired_state, old.paused)
+            is distinct from
+                (new.tool_catalog_id, new.version_to_run, new.config_values_override, new.desired_state, new.paused)",
+        id,
+        Json(spec) as _,
+    )
+    .execute(connection)
+    .await?;
+    Ok(updated.rows_affected() > 0)
+}

@@ -1,0 +1,95 @@
+//! The pool of connections, each under the role that its work needs.
+
+use crate::Error;
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::{
+    AssertSqlSafe, ConnectOptions as _, Executor,
+    postgres::{PgConnectOptions, PgPool, PgPoolOptions},
+};
+use std::{str::FromStr, time::Duration};
+
+/// Bounds how long a call waits for a connection while the database is away.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Whose privileges a connection works under.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Status and everything that the control plane keeps for itself.
+    Controller,
+    /// Specification of every account.
+    Service,
+}
+
+impl Role {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Controller => "toolplane_controller",
+            Self::Service => "service_role",
+        }
+    }
+}
+
+/// How to connect.
+#[derive(Clone, Debug)]
+pub struct ConnectOptions {
+    /// `postgres://user:password@host:port/database`.
+    pub url: SecretString,
+    /// What every connection becomes; `None` stays the user of the address, as migrations need.
+    pub role: Option<Role>,
+    /// The most connections at once.
+    pub max_connections: u32,
+    /// Shown in `pg_stat_activity`.
+    pub application_name: String,
+}
+
+impl ConnectOptions {
+    /// Eight connections under a role.
+    pub fn new(url: SecretString, role: Option<Role>) -> Self {
+        Self {
+            url,
+            role,
+            max_connections: 8,
+            application_name: "toolplane".to_owned(),
+        }
+    }
+}
+
+/// A handle on the database; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Database {
+    pub(crate) pool: PgPool,
+}
+
+impl Database {
+    /// Connects once, to see that it can be done; further connections are made when needed.
+    pub async fn connect(options: &ConnectOptions) -> Result<Self, Error> {
+        let connect = PgConnectOptions::from_str(options.url.expose_secret())
+            .map_err(Error::Address)?
+            .application_name(&options.application_name)
+            .log_slow_statements(tracing::log::LevelFilter::Warn, Duration::from_secs(5));
+        // As statements and not as start-up parameters, which poolers refuse. Plans here are short: compiling them to machine
+        // code costs more than it saves.
+        let set_up = match options.role {
+            Some(role) => format!("set jit = off; set role {}", role.name()),
+            None => "set jit = off".to_owned(),
+        };
+        let pool = PgPoolOptions::new()
+            .max_connections(options.max_connections)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .after_connect(move |connection, _| {
+                let set_up = set_up.clone();
+                Box::pin(async move {
+                    connection.execute(sqlx::raw_sql(AssertSqlSafe(set_up))).await?;
+                    Ok(())
+                })
+            })
+            .connect_with(connect)
+            .await?;
+        Ok(Self { pool })
+    }
+
+    /// Ends every connection, after the calls under way.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}

@@ -1,0 +1,25 @@
+//! `environment_tombstones`: deleted environments whose droplet has yet to go. A trigger leaves them.
+
+use crate::{Database, Error, Fence};
+use model::EnvironmentId;
+
+impl Database {
+    /// Removes a tombstone whose droplet was seen to be gone, with the desired set and the report that were kept for it. Its
+    /// intents stay: epochs must not repeat. Does nothing when there is no tombstone.
+    pub async fn tombstone_finish(&self, fence: &Fence, id: EnvironmentId) -> Result<(), Error> {
+        fence.covers(id)?;
+        let mut transaction = self.fenced(fence).await?;
+        let finished = sqlx::query!("delete from environment_tombstones where environment_id = $1", id.0)
+            .execute(&mut *transaction)
+            .await?;
+        if finished.rows_affected() > 0 {
+            sqlx::query!("delete from desired_sets where environment_id = $1", id.0)
+                .execute(&mut *transaction)
+                .await?;
+            sqlx::query!("delete from agent_reports where environment_id = $1", id.0)
+                .execute(&mut *transaction)
+                .await?;
+        }
+        Ok(transaction.commit().await?)
+    }
+}
