@@ -22,7 +22,7 @@ impl Default for Backoff {
     fn default() -> Self {
         Self {
             min: Duration::from_secs(1),
-            max: Duration::from_secs(300),
+            max: Duration::from_mins(5),
         }
     }
 }

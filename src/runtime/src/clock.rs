@@ -50,7 +50,7 @@ impl Clock for TokioClock {
 /// A delay that somebody asked for, as one that a timer takes: never negative, and at most a day. Looking once a day where
 /// nothing was to be seen for longer costs a cached pass.
 pub(crate) fn bounded(delay: SignedDuration) -> Duration {
-    const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+    const LONGEST: Duration = Duration::from_hours(24);
     Duration::try_from(delay).unwrap_or(Duration::ZERO).min(LONGEST)
 }
 
@@ -71,6 +71,6 @@ mod tests {
     fn delays_are_bounded_on_both_sides() {
         assert_eq!(bounded(SignedDuration::from_secs(-5)), Duration::ZERO);
         assert_eq!(bounded(SignedDuration::from_secs(5)), Duration::from_secs(5));
-        assert_eq!(bounded(SignedDuration::MAX), Duration::from_secs(86_400));
+        assert_eq!(bounded(SignedDuration::MAX), Duration::from_hours(24));
     }
 }

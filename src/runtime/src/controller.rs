@@ -7,10 +7,10 @@
 
 use crate::{
     backoff::{Backoff, Failures},
+    chain::Chain,
     clock::{Clock, SystemClock, bounded},
     queue::{Due, Popped, Queue},
     reconciler::{Error, Reconciler},
-    reflector::Chain,
     runner::{self, Outcome},
     wake::{Reason, Wake},
 };
@@ -56,7 +56,7 @@ impl Default for Config {
         Self {
             concurrency: NonZeroUsize::new(64).unwrap_or(NonZeroUsize::MIN),
             backoff: Backoff::default(),
-            deadline: Duration::from_secs(15 * 60),
+            deadline: Duration::from_mins(15),
             grace: Duration::from_secs(10),
             clock: Arc::new(SystemClock),
         }
@@ -231,17 +231,23 @@ where
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
         this.poll_shutdown(cx);
-        // A task that was aborted left nothing to conclude; that happens in `Left` only.
-        while let Poll::Ready(Some(joined)) = this.running.poll_join_next(cx) {
-            if let Ok(ended) = joined {
-                return Poll::Ready(Some(this.conclude(ended)));
-            }
+        if let Poll::Ready(ended) = this.poll_running(cx) {
+            return Poll::Ready(Some(ended));
         }
-        match this.phase {
-            Phase::Working(_) => this.poll_work(cx),
-            Phase::Leaving(_) | Phase::Left if this.running.is_empty() => Poll::Ready(None),
-            Phase::Leaving(_) | Phase::Left => Poll::Pending,
+        let working = matches!(this.phase, Phase::Working(_));
+        if working && let Poll::Ready(ended) = this.poll_work(cx) {
+            return Poll::Ready(Some(ended));
         }
+        // Once more, for the passes that have just begun: this task has to be woken when one of them ends.
+        if let Poll::Ready(ended) = this.poll_running(cx) {
+            return Poll::Ready(Some(ended));
+        }
+        let over = if working {
+            this.wakes.is_empty() && this.queue.is_empty()
+        } else {
+            this.running.is_empty()
+        };
+        if over { Poll::Ready(None) } else { Poll::Pending }
     }
 }
 
@@ -270,31 +276,41 @@ where
         }
     }
 
-    fn poll_work(&mut self, cx: &mut Context<'_>) -> Poll<Option<Ended<R::Key>>> {
+    /// The next pass that ended in a task of its own.
+    fn poll_running(&mut self, cx: &mut Context<'_>) -> Poll<Ended<R::Key>> {
+        // A task that was aborted left nothing to conclude; that happens in `Left` only.
+        while let Poll::Ready(Some(joined)) = self.running.poll_join_next(cx) {
+            if let Ok(ended) = joined {
+                return Poll::Ready(self.conclude(ended));
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Takes wake-ups and begins passes, up to the first that ends at once.
+    fn poll_work(&mut self, cx: &mut Context<'_>) -> Poll<Ended<R::Key>> {
         self.queue.poll_later(cx);
         if self.begun >= TURN {
             self.take_wakes(cx);
         }
         loop {
             if let Poll::Ready(ended) = self.poll_begin(cx) {
-                return Poll::Ready(Some(self.conclude(ended)));
+                return Poll::Ready(self.conclude(ended));
             }
-            // No key is due, or no more passes may run at once.
-            let taken = self.take_wakes(cx);
-            if taken == 0 {
+            // While there is no room, wake-ups stay where they are, and where they cost least.
+            if !self.has_room() {
                 break;
             }
-            if !self.has_room() {
-                if taken == TURN {
-                    cx.waker().wake_by_ref();
-                }
+            let taken = self.take_wakes(cx);
+            if taken == TURN && self.queue.depth() == 0 {
+                // Somebody wakes keys that run without pause. Others on this thread have to get their turn.
+                cx.waker().wake_by_ref();
+            }
+            if self.queue.depth() == 0 {
                 break;
             }
         }
         self.show();
-        if self.wakes.is_empty() && self.queue.is_empty() {
-            return Poll::Ready(None);
-        }
         Poll::Pending
     }
 
@@ -463,3 +479,6 @@ fn panic_message(panic: &(dyn Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("of no text")
 }
+
+#[cfg(test)]
+mod tests;

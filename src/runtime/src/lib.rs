@@ -16,13 +16,16 @@
 //! - [`Controller`]: wake-ups in, passes out; any number of streams of [`Wake`] feed it.
 
 mod backoff;
+mod chain;
 mod clock;
 mod controller;
+mod listening;
 mod queue;
 pub mod reconciler;
 mod reflector;
 mod runner;
 mod scheduler;
+mod source;
 mod store;
 mod wake;
 
@@ -30,7 +33,8 @@ pub use backoff::Backoff;
 pub use clock::{Clock, SystemClock, TokioClock};
 pub use controller::{Config, Controller, Ended, Passes};
 pub use reconciler::{Error, Observation, Plan, Read, Reconciler};
-pub use reflector::{Fetched, Notification, Reflector, ReflectorConfig, Source, reflector};
+pub use reflector::{Reflector, ReflectorConfig, reflector};
 pub use runner::Outcome;
+pub use source::{Fetched, Notification, Source};
 pub use store::Store;
 pub use wake::{Reason, Subscription, Wake};

@@ -101,10 +101,10 @@ impl<K: Clone + Eq + Hash> Queue<K> {
                 Slot::Later { ticket, due: old } => {
                     if due.at < old.at {
                         if due.at > now {
-                            self.later.reset(ticket, due.at);
+                            self.later.reset(*ticket, due.at);
                             *old = due;
                         } else {
-                            self.later.take_back(ticket);
+                            self.later.take_back(*ticket);
                             self.ready.push_back(occupied.key().clone());
                             occupied.insert(Slot::Ready { due });
                         }
@@ -177,3 +177,6 @@ fn place<K>(ready: &mut VecDeque<K>, later: &mut Scheduler<K>, key: K, due: Due,
         Slot::Ready { due }
     }
 }
+
+#[cfg(test)]
+mod tests;

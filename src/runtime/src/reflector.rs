@@ -8,51 +8,17 @@
 
 use crate::{
     backoff::{Backoff, Delays},
+    chain::Chain,
+    listening::{Heard, listening},
+    source::{Fetched, Notification, Source},
     store::{ReadNumber, Store, Writer, store},
     wake::{Poster, Reason, Subscription, mailbox},
 };
-use futures::{FutureExt, Stream, StreamExt, future::BoxFuture, stream::BoxStream};
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream::BoxStream};
 use metrics::{Counter, Gauge, counter, gauge};
-use std::{collections::HashSet, fmt::Debug, future::Future, hash::Hash, time::Duration};
-use tokio::time::{Instant, sleep, sleep_until};
+use std::{collections::HashSet, fmt::Debug, time::Duration};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
-
-/// Where rows come from.
-pub trait Source: Send + Sync + 'static {
-    /// Names a row.
-    type Key: Clone + Eq + Hash + Debug + Send + Sync + Unpin + 'static;
-    /// A row's content.
-    type Value: Send + Sync + 'static;
-    /// Why the source could not be read.
-    type Error: std::error::Error + Send + Sync + 'static;
-
-    /// What the rows are, for metrics and logs: `environments`.
-    const NAME: &'static str;
-
-    /// Every row once, as of one moment that is not before the call. An error ends it.
-    fn list(&self) -> impl Stream<Item = Result<(Self::Key, Self::Value), Self::Error>> + Send;
-
-    /// The rows with these keys as they are now; `None` for one that is not there. A key that the answer leaves out is taken
-    /// as not there.
-    fn fetch(&self, keys: Vec<Self::Key>) -> impl Future<Output = Result<Fetched<Self::Key, Self::Value>, Self::Error>> + Send;
-
-    /// What changes. The first item has to be [`Notification::Relist`], and to come as soon as every change from then on will
-    /// be heard of: the full read that it asks for is the one that misses nothing. An error or the end means that the
-    /// connection was lost; it is asked for again.
-    fn listen(&self) -> impl Stream<Item = Result<Notification<Self::Key>, Self::Error>> + Send;
-}
-
-/// An answer of [`Source::fetch`].
-pub type Fetched<K, V> = Vec<(K, Option<V>)>;
-
-/// What a source says of a change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Notification<K> {
-    /// This row was added, changed or removed.
-    Changed(K),
-    /// Anything may have changed.
-    Relist,
-}
 
 /// How a reflector reads.
 #[derive(Clone, Copy, Debug)]
@@ -73,7 +39,7 @@ impl Default for ReflectorConfig {
     /// Every five minutes, 1,000 rows at once, two seconds of patience, backoff from 200 ms to 10 s.
     fn default() -> Self {
         Self {
-            resync: Duration::from_secs(300),
+            resync: Duration::from_mins(5),
             batch: 1000,
             patience: Duration::from_secs(2),
             backoff: Backoff {
@@ -144,78 +110,8 @@ impl<S: Source> Reflector<S> {
     }
 }
 
-/// What came over the connection that notifications come over.
-enum Heard<K> {
-    Notification(Notification<K>),
-    Lost,
-}
-
-/// All that is ever heard, over one connection after the other. Never ends.
-fn listening<S: Source>(source: &S, backoff: Backoff) -> impl Stream<Item = Heard<S::Key>> + Send + '_ {
-    let line = Line {
-        source,
-        connection: None,
-        heard: false,
-        backoff,
-        delays: backoff.delays(),
-        wait: Duration::ZERO,
-    };
-    futures::stream::unfold(line, |mut line| async move {
-        let heard = line.hear().await;
-        Some((futures::stream::iter(heard), line))
-    })
-    .flatten()
-}
-
-/// The connection that notifications come over, and what to do when there is none.
-struct Line<'s, S: Source> {
-    source: &'s S,
-    connection: Option<BoxStream<'s, Result<Notification<S::Key>, S::Error>>>,
-    /// Whether anything came over this connection.
-    heard: bool,
-    backoff: Backoff,
-    delays: Delays,
-    /// Before the next connection.
-    wait: Duration,
-}
-
-impl<S: Source> Line<'_, S> {
-    /// What is heard next. The first that is heard over a connection, if it does not ask for a full read itself, is preceded
-    /// by something that does.
-    async fn hear(&mut self) -> Vec<Heard<S::Key>> {
-        if self.connection.is_none() {
-            sleep(self.wait).await;
-            self.heard = false;
-        }
-        let connection = self.connection.get_or_insert_with(|| self.source.listen().boxed());
-        match connection.next().await {
-            Some(Ok(notification)) if self.heard => vec![Heard::Notification(notification)],
-            Some(Ok(notification)) => {
-                self.heard = true;
-                self.delays = self.backoff.delays();
-                let relist = (notification != Notification::Relist).then_some(Notification::Relist);
-                let both = relist.into_iter().chain([notification]);
-                both.map(Heard::Notification).collect()
-            }
-            Some(Err(error)) => {
-                tracing::warn!(source = S::NAME, error = %Chain(&error), "lost the connection that notifications come over");
-                self.lost()
-            }
-            None => {
-                tracing::warn!(source = S::NAME, "the connection that notifications come over ended");
-                self.lost()
-            }
-        }
-    }
-
-    fn lost(&mut self) -> Vec<Heard<S::Key>> {
-        self.connection = None;
-        self.wait = self.delays.next();
-        vec![Heard::Lost]
-    }
-}
-
-type Listing<'s, S> = BoxStream<'s, Vec<Result<(<S as Source>::Key, <S as Source>::Value), <S as Source>::Error>>>;
+type Listed<S> = Result<(<S as Source>::Key, <S as Source>::Value), <S as Source>::Error>;
+type Listing<'s, S> = BoxStream<'s, Vec<Listed<S>>>;
 type Fetching<'s, S> = BoxFuture<'s, Result<Fetched<<S as Source>::Key, <S as Source>::Value>, <S as Source>::Error>>;
 
 /// The reads that are under way and those that are due.
@@ -328,7 +224,7 @@ impl<'s, S: Source> Reading<'s, S> {
         self.listing = Some(self.source.list().ready_chunks(self.config.batch.max(1)).boxed());
     }
 
-    fn take_rows(&mut self, rows: Vec<Result<(S::Key, S::Value), S::Error>>) {
+    fn take_rows(&mut self, rows: Vec<Listed<S>>) {
         let mut failure = None;
         let rows = rows
             .into_iter()
@@ -421,17 +317,5 @@ async fn finished<T, K, R>(fetching: &mut Option<(BoxFuture<'_, T>, K, R)>) -> T
     }
 }
 
-/// An error with all that lies beneath it, in one line.
-pub(crate) struct Chain<'e>(pub(crate) &'e dyn std::error::Error);
-
-impl std::fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut beneath = self.0.source();
-        while let Some(error) = beneath {
-            write!(f, ": {error}")?;
-            beneath = error.source();
-        }
-        Ok(())
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -5,9 +5,9 @@
 //! status is written whenever there is something to say, an error included.
 
 use crate::{
+    chain::Chain,
     clock::{Clock, bounded},
     reconciler::{Error, Plan, Read, Reconciler},
-    reflector::Chain,
 };
 use std::time::Duration;
 
@@ -126,4 +126,185 @@ async fn finish<R: Reconciler>(
         tracing::warn!(error = %Chain(&unwritten), "the status of a failed pass could not be written");
     }
     error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::SystemClock;
+    use jiff::{SignedDuration, Timestamp};
+    use std::sync::Mutex;
+
+    /// One kind whose cached and authoritative plans are given, whose named phase fails, and which writes down its calls.
+    #[derive(Default)]
+    struct Fake {
+        cached: Option<Plan<u8, &'static str>>,
+        authoritative: Option<Plan<u8, &'static str>>,
+        fails: Vec<&'static str>,
+        calls: Mutex<Vec<String>>,
+    }
+
+    impl Fake {
+        fn call(&self, call: String) -> Result<(), Error> {
+            let fails = self.fails.contains(&call.as_str());
+            self.calls.lock().unwrap().push(call);
+            if fails {
+                return Err(Error::retriable("Failed", "as told"));
+            }
+            Ok(())
+        }
+
+        async fn pass(&self) -> (Outcome, Vec<String>) {
+            let outcome = pass(self, &7, &SystemClock).await;
+            (outcome, self.calls.lock().unwrap().clone())
+        }
+    }
+
+    impl Reconciler for Fake {
+        type Key = u8;
+        type Desired = Plan<u8, &'static str>;
+        type Observed = ();
+        type Action = u8;
+        type Status = &'static str;
+
+        const KIND: &'static str = "fake";
+
+        async fn load(&self, _: &u8, read: Read) -> Result<Option<Self::Desired>, Error> {
+            self.call(format!("load {read:?}"))?;
+            Ok(match read {
+                Read::Cached => self.cached.clone(),
+                Read::Authoritative => self.authoritative.clone(),
+            })
+        }
+
+        async fn observe(&self, _: &u8, _: &Self::Desired, read: Read) -> Result<(), Error> {
+            self.call(format!("observe {read:?}"))
+        }
+
+        fn decide(&self, desired: &Self::Desired, (): &(), _: Timestamp) -> Plan<u8, &'static str> {
+            desired.clone()
+        }
+
+        async fn act(&self, _: &u8, _: &Self::Desired, action: &u8) -> Result<(), Error> {
+            self.call(format!("act {action}"))
+        }
+
+        async fn write_status(
+            &self,
+            _: &u8,
+            _: &Self::Desired,
+            status: Option<&'static str>,
+            failure: Option<&Error>,
+        ) -> Result<(), Error> {
+            let failure = failure.map_or("", Error::reason);
+            self.call(format!("write {}{failure}", status.unwrap_or_default()))
+        }
+    }
+
+    fn work() -> Plan<u8, &'static str> {
+        Plan {
+            actions: vec![1, 2],
+            status: Some("status "),
+            requeue: Some(SignedDuration::from_secs(5)),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_cached_noop_touches_neither_source_nor_outside_nor_status() {
+        let fake = Fake {
+            cached: Some(Plan {
+                requeue: Some(SignedDuration::from_secs(9)),
+                ..Plan::noop()
+            }),
+            authoritative: Some(work()),
+            ..Fake::default()
+        };
+        let (outcome, calls) = fake.pass().await;
+        assert!(matches!(outcome, Outcome::Noop { requeue: Some(after) } if after.as_secs() == 9));
+        assert_eq!(calls, ["load Cached", "observe Cached"]);
+    }
+
+    #[tokio::test]
+    async fn work_is_decided_again_from_the_sources_and_done_in_order() {
+        let fake = Fake {
+            cached: Some(work()),
+            authoritative: Some(work()),
+            ..Fake::default()
+        };
+        let (outcome, calls) = fake.pass().await;
+        assert!(matches!(outcome, Outcome::Done { requeue: Some(after) } if after.as_secs() == 5));
+        let expected = [
+            "load Cached",
+            "observe Cached",
+            "load Authoritative",
+            "observe Authoritative",
+            "act 1",
+            "act 2",
+        ];
+        assert_eq!(calls, [&expected[..], &["write status "]].concat());
+    }
+
+    #[tokio::test]
+    async fn what_only_a_stale_memory_asked_for_is_not_done() {
+        let fake = Fake {
+            cached: Some(work()),
+            authoritative: Some(Plan::noop()),
+            ..Fake::default()
+        };
+        let (outcome, calls) = fake.pass().await;
+        assert!(matches!(outcome, Outcome::Done { requeue: None }));
+        assert_eq!(calls.last().unwrap(), "observe Authoritative");
+    }
+
+    #[tokio::test]
+    async fn a_row_that_is_gone_ends_the_pass() {
+        assert!(matches!(Fake::default().pass().await.0, Outcome::Gone));
+        let fake = Fake {
+            cached: Some(work()),
+            ..Fake::default()
+        };
+        let (outcome, calls) = fake.pass().await;
+        assert!(matches!(outcome, Outcome::Gone));
+        assert_eq!(calls.last().unwrap(), "load Authoritative");
+    }
+
+    /// The calls from the failing one on, when each of these fails.
+    async fn calls_from_failure(fails: &[&'static str]) -> Vec<String> {
+        let fake = Fake {
+            cached: Some(work()),
+            authoritative: Some(work()),
+            fails: fails.to_vec(),
+            ..Fake::default()
+        };
+        let (outcome, calls) = fake.pass().await;
+        assert!(
+            matches!(&outcome, Outcome::Failed(error) if error.reason() == "Failed"),
+            "{outcome:?}"
+        );
+        calls.into_iter().skip_while(|call| call != fails[0]).collect()
+    }
+
+    #[tokio::test]
+    async fn the_first_error_ends_the_pass_and_is_written_when_there_is_a_row() {
+        assert_eq!(calls_from_failure(&["load Cached"]).await, ["load Cached"]);
+        assert_eq!(
+            calls_from_failure(&["observe Cached"]).await,
+            ["observe Cached", "write Failed"]
+        );
+        assert_eq!(calls_from_failure(&["load Authoritative"]).await, ["load Authoritative"]);
+        assert_eq!(
+            calls_from_failure(&["observe Authoritative"]).await,
+            ["observe Authoritative", "write Failed"]
+        );
+        assert_eq!(calls_from_failure(&["act 1"]).await, ["act 1", "write status Failed"]);
+        assert_eq!(calls_from_failure(&["write status "]).await, ["write status "]);
+    }
+
+    #[tokio::test]
+    async fn a_status_that_cannot_be_written_does_not_hide_the_error() {
+        assert_eq!(
+            calls_from_failure(&["act 2", "write status Failed"]).await,
+            ["act 2", "write status Failed"]
+        );
+    }
 }

@@ -23,12 +23,12 @@ impl<K> Scheduler<K> {
         self.0.insert_at(key, at)
     }
 
-    pub(crate) fn reset(&mut self, ticket: &Ticket, at: Instant) {
-        self.0.reset_at(ticket, at);
+    pub(crate) fn reset(&mut self, ticket: Ticket, at: Instant) {
+        self.0.reset_at(&ticket, at);
     }
 
-    pub(crate) fn take_back(&mut self, ticket: &Ticket) {
-        self.0.try_remove(ticket);
+    pub(crate) fn take_back(&mut self, ticket: Ticket) {
+        self.0.try_remove(&ticket);
     }
 
     /// The next key whose moment has come. When it is pending, the task is woken for the next one, if there is any.

@@ -155,18 +155,15 @@ impl<K: Clone + Eq + Hash, V> Writer<K, V> {
             if rows.get(&key).is_some_and(|row| row.read != read && row.read == self.read) {
                 continue;
             }
-            let changed = match value {
-                Some(value) => {
-                    let value = Arc::new(value);
-                    rows.insert(key.clone(), Row { value, read });
-                    true
+            let changed = if let Some(value) = value {
+                let value = Arc::new(value);
+                rows.insert(key.clone(), Row { value, read });
+                true
+            } else {
+                if let Some(gone) = self.gone.as_mut().filter(|_| read == self.read) {
+                    gone.insert(key.clone());
                 }
-                None => {
-                    if let Some(gone) = self.gone.as_mut().filter(|_| read == self.read) {
-                        gone.insert(key.clone());
-                    }
-                    rows.remove(&key).is_some()
-                }
+                rows.remove(&key).is_some()
             };
             if changed {
                 touched.push(key);
