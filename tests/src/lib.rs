@@ -1,1 +1,31 @@
-//! tests
+//! The stage for end-to-end stories: real Postgres, a real Docker engine and registry, the DigitalOcean simulator whose
+//! droplets are real `dtma` processes, and `toolplane serve` as a process of its own.
+//!
+//! Owns: starting, waiting, looking. Must not: assert anything about the product; the stories do. Promises: what a story
+//! starts ends with it, and every wait ends with a sentence that says what was waited for and what was there instead.
+
+pub mod control_plane;
+
+pub mod mute_proxy;
+pub mod sql;
+pub mod wait;
+pub mod world;
+
+pub use control_plane::ControlPlane;
+pub use wait::eventually;
+pub use world::{Stage, World};
+
+use std::path::PathBuf;
+
+/// One of the workspace's own executables, from the folder that this process was built into.
+pub fn binary(name: &str) -> PathBuf {
+    let this = std::env::current_exe().expect("the running test has a path");
+    let folder = this.ancestors().nth(2).expect("a test lies in <profile>/deps");
+    let path = folder.join(name);
+    assert!(
+        path.exists(),
+        "{} is missing: build it with `cargo build --workspace`",
+        path.display()
+    );
+    path
+}

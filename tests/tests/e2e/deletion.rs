@@ -1,0 +1,107 @@
+//! Whatever way an environment goes, its droplet goes with it, tools first.
+
+use e2e::{World, eventually};
+
+/// Disabled: tools stopped, droplet destroyed, row `deleted`. Enabled again: a new droplet with the tools back.
+pub async fn a_disabled_environment_is_destroyed_and_comes_back(mut world: World) {
+    world.start().await;
+    let environment = world.insert_environment().await;
+    let instance = world.insert_instance(&environment, "Reasoning", "1.0.0").await;
+    world.until_instance(&instance, "running").await;
+    let first = world.environment(&environment).await["do_droplet_id"].clone();
+
+    world
+        .sql
+        .must(&format!(
+            "update account_tool_environments set desired_state = 'deleted' where id = '{environment}'"
+        ))
+        .await;
+    world.until_environment(&environment, "deleted").await;
+    let row = world.environment(&environment).await;
+    assert!(row["do_droplet_id"].is_null() && row["ip_address"].is_null(), "{row}");
+    assert_eq!(world.droplets(&environment).await.len(), 0);
+    world.until_containers(&environment, 0).await;
+    world.until_instance(&instance, "stopped").await;
+    let stopped = world.event_position(&environment, "ToolsStopped").await;
+    let destroyed = world.event_position(&environment, "DropletDeleted").await;
+    assert!(
+        stopped < destroyed,
+        "tools are stopped before the droplet goes: {}",
+        world.events(&environment).await
+    );
+
+    world
+        .sql
+        .must(&format!(
+            "update account_tool_environments set desired_state = 'active' where id = '{environment}'"
+        ))
+        .await;
+    world.until_instance(&instance, "running").await;
+    world.until_environment(&environment, "active").await;
+    assert_ne!(world.environment(&environment).await["do_droplet_id"], first);
+    assert_eq!(world.droplets(&environment).await.len(), 1);
+    world.think(&instance, "Back again.").await;
+}
+
+/// The same by the first schema's word for it.
+pub async fn the_seeds_pending_deletion_is_taken_as_a_request(mut world: World) {
+    world.start().await;
+    let environment = world.insert_environment().await;
+    world.until_environment(&environment, "active").await;
+    world
+        .sql
+        .must(&format!(
+            "update account_tool_environments set status = 'pending_deletion' where id = '{environment}'"
+        ))
+        .await;
+    world.until_environment(&environment, "deleted").await;
+    assert_eq!(world.droplets(&environment).await.len(), 0);
+}
+
+/// The row is gone at once; its droplet follows.
+pub async fn a_deleted_row_takes_its_droplet_along(mut world: World) {
+    world.start().await;
+    let environment = world.insert_environment().await;
+    let instance = world.insert_instance(&environment, "Reasoning", "1.0.0").await;
+    world.until_instance(&instance, "running").await;
+
+    world
+        .sql
+        .must(&format!("delete from account_tool_environments where id = '{environment}'"))
+        .await;
+    world.until_droplets(&environment, 0).await;
+    world.until_containers(&environment, 0).await;
+    until_no_tombstone(&world, &environment).await;
+}
+
+/// A user is deleted: the cascade must not leak a droplet either, not even one that is just being made.
+pub async fn a_deleted_user_takes_the_droplet_along(mut world: World) {
+    world.start().await;
+    let environment = world.insert_environment().await;
+    world
+        .until_environment_is(&environment, "creating or active", |row| {
+            row["status"] == "creating" || row["status"] == "active"
+        })
+        .await;
+
+    let user = world.environment(&environment).await["user_id"]
+        .as_str()
+        .expect("a user")
+        .to_owned();
+    world.sql.must(&format!("delete from auth.users where id = '{user}'")).await;
+    until_no_tombstone(&world, &environment).await;
+    world.until_droplets(&environment, 0).await;
+}
+
+async fn until_no_tombstone(world: &World, environment: &str) {
+    eventually("the tombstone to be worked off", || async move {
+        let left = world
+            .sql
+            .must(&format!(
+                "select count(*) from environment_tombstones where environment_id = '{environment}'"
+            ))
+            .await;
+        if left == "0" { Ok(()) } else { Err(left) }
+    })
+    .await;
+}

@@ -1,0 +1,143 @@
+//! What a user does with rows, and what becomes of it.
+
+use e2e::World;
+
+/// A row is inserted by SQL; a droplet boots, its agent enrols, the tool runs and answers a real MCP call.
+pub async fn inserted_rows_become_a_tool_that_answers(mut world: World) {
+    world.start().await;
+    let environment = world.insert_environment().await;
+    let instance = world.insert_instance(&environment, "Reasoning", "1.0.0").await;
+
+    world.until_environment(&environment, "active").await;
+    world.until_instance(&instance, "running").await;
+
+    assert_eq!(world.droplets(&environment).await.len(), 1);
+    let row = world.instance(&instance).await;
+    assert_eq!(row["actual_running_version"], "1.0.0");
+    assert_eq!(row["observed_generation"], row["generation"]);
+    assert!(row["runtime_details"]["container_id"].is_string(), "{row}");
+    let port = row["runtime_details"]["port"].as_u64().expect("a port");
+    assert!((31_000..=31_999).contains(&port), "{row}");
+    let answer = world.think(&instance, "Every row is a promise.").await;
+    assert!(
+        answer.contains("thoughtNumber") || answer.contains("thought_number"),
+        "{answer}"
+    );
+    world.until_conditions_hold(&environment, &["Ready"]).await;
+    assert!(
+        world.events(&environment).await.contains("DropletCreated"),
+        "{}",
+        world.events(&environment).await
+    );
+}
+
+/// `desired_state` stops a tool and starts it again on the same port.
+pub async fn a_tool_stops_and_starts_by_desired_state(mut world: World) {
+    world.start().await;
+    let environment = world.insert_environment().await;
+    let instance = world.insert_instance(&environment, "Reasoning", "1.0.0").await;
+    world.until_instance(&instance, "running").await;
+    let port = world.instance(&instance).await["runtime_details"]["port"].clone();
+
+    world
+        .sql
+        .must(&format!(
+            "update account_tool_instances set desired_state = 'stopped' where id = '{instance}'"
+        ))
+        .await;
+    world.until_instance(&instance, "stopped").await;
+    assert_eq!(world.running_containers(&environment).await, Vec::<String>::new());
+
+    world
+        .sql
+        .must(&format!(
+            "update account_tool_instances set desired_state = 'running' where id = '{instance}'"
+        ))
+        .await;
+    world.until_instance(&instance, "running").await;
+    assert_eq!(world.instance(&instance).await["runtime_details"]["port"], port);
+    world.think(&instance, "Still here.").await;
+}
+
+/// A program written for the first schema knows only `status`; its request is taken as one.
+pub async fn a_tool_stops_and_starts_by_the_seeds_status(mut world: World) {
+    world.start().await;
+    let environment = world.insert_environment().await;
+    let instance = world.insert_instance(&environment, "Reasoning", "1.0.0").await;
+    world.until_instance(&instance, "running").await;
+
+    world
+        .sql
+        .must(&format!(
+            "update account_tool_instances set status = 'stopping' where id = '{instance}'"
+        ))
+        .await;
+    world.until_instance(&instance, "stopped").await;
+    assert_eq!(world.instance(&instance).await["desired_state"], "stopped");
+
+    world
+        .sql
+        .must(&format!(
+            "update account_tool_instances set status = 'pending_start' where id = '{instance}'"
+        ))
+        .await;
+    world.until_instance(&instance, "running").await;
+}
+
+/// Another version is another container behind the same port.
+pub async fn a_version_change_replaces_the_container(mut world: World) {
+    world.start().await;
+    let environment = world.insert_environment().await;
+    let instance = world.insert_instance(&environment, "Reasoning", "1.0.0").await;
+    world.until_instance(&instance, "running").await;
+    let before = world.instance(&instance).await;
+
+    world
+        .sql
+        .must(&format!(
+            "update account_tool_instances set version_to_run = '1.1.0' where id = '{instance}'"
+        ))
+        .await;
+    world
+        .until_instance_is(&instance, "running 1.1.0", |row| {
+            row["status"] == "running"
+                && row["actual_running_version"] == "1.1.0"
+                && row["observed_generation"] == row["generation"]
+        })
+        .await;
+    let after = world.instance(&instance).await;
+    assert_ne!(
+        before["runtime_details"]["container_id"],
+        after["runtime_details"]["container_id"]
+    );
+    assert_eq!(before["runtime_details"]["port"], after["runtime_details"]["port"]);
+    assert_eq!(world.running_containers(&environment).await.len(), 1);
+    world.think(&instance, "Newer, and at the same address.").await;
+}
+
+/// A removed instance leaves nothing on the droplet, and its neighbour does not notice.
+pub async fn a_removed_tool_leaves_nothing(mut world: World) {
+    world.start().await;
+    let environment = world.insert_environment().await;
+    let goes = world.insert_instance(&environment, "Goes", "1.0.0").await;
+    let stays = world.insert_instance(&environment, "Stays", "1.0.0").await;
+    world.until_instance(&goes, "running").await;
+    world.until_instance(&stays, "running").await;
+    let neighbour = world.instance(&stays).await["runtime_details"]["container_id"].clone();
+
+    world
+        .sql
+        .must(&format!(
+            "update account_tool_instances set desired_state = 'removed' where id = '{goes}'"
+        ))
+        .await;
+    world.until_instance(&goes, "removed").await;
+    assert_eq!(world.containers(&environment).await.len(), 1);
+    assert_eq!(world.instance(&stays).await["runtime_details"]["container_id"], neighbour);
+
+    world
+        .sql
+        .must(&format!("delete from account_tool_instances where id = '{stays}'"))
+        .await;
+    world.until_containers(&environment, 0).await;
+}
