@@ -39,7 +39,7 @@ mod tombstones;
 mod watch;
 
 pub use agents::HeartbeatOutcome;
-pub use apply::Applied;
+pub use apply::{Applied, ApplyError, Change};
 pub use catalog::CatalogSource;
 pub use database::{ConnectOptions, Database, Role};
 pub use error::{Error, Refusal};
