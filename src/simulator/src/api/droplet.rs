@@ -1,0 +1,129 @@
+//! `/v2/droplets`.
+
+use super::{Answer, Done, Payload, number, ok};
+use crate::{
+    cloud::{Cloud, Event},
+    page::Paging,
+    problem::Problem,
+    world::{
+        World,
+        droplet::{Create, Created},
+    },
+};
+use axum::{
+    Json, Router,
+    extract::{Path, State},
+    http::StatusCode,
+    routing::get,
+};
+use serde_json::{Value, json};
+use std::{
+    net::{Ipv4Addr, TcpListener},
+    sync::Arc,
+};
+
+/// The port that agents listen on. An address on which it is taken belongs to somebody else's droplet.
+const AGENT_PORT: u16 = 30_000;
+
+pub(super) fn routes() -> Router<Arc<Cloud>> {
+    Router::new()
+        .route("/v2/droplets", get(list).post(create).delete(delete_tagged))
+        .route("/v2/droplets/{id}", get(one).delete(delete))
+        .route("/v2/droplets/{id}/firewalls", get(firewalls))
+        .route("/v2/droplets/{id}/neighbors", get(neighbors))
+        .route("/v2/droplets/{id}/snapshots", get(snapshots))
+        .route("/v2/droplets/{id}/backups", get(backups))
+}
+
+async fn list(State(cloud): State<Arc<Cloud>>, paging: Paging) -> Answer {
+    ok(cloud.world().droplet_list(&paging)?)
+}
+
+async fn one(State(cloud): State<Arc<Cloud>>, Path(id): Path<String>) -> Answer {
+    let world = cloud.world();
+    ok(json!({"droplet": world.droplet_view(world.droplet(number(&id)?)?)}))
+}
+
+async fn create(State(cloud): State<Arc<Cloud>>, paging: Paging, Payload(create): Payload<Create>) -> Answer {
+    let (made, changes, body) = {
+        let mut world = cloud.world();
+        let made = world.droplet_create(&create, is_free)?;
+        let ids: Vec<u64> = made.iter().map(|made| made.droplet).collect();
+        let changes = world.droplet_tags_changed(&ids);
+        let body = created(&world, &paging, &made, create.is_multiple());
+        (made, changes, body)
+    };
+    let ids: Vec<u64> = made.iter().map(|made| made.droplet).collect();
+    cloud.watch_twins(&ids);
+    for id in ids {
+        cloud.schedule(cloud.settings.get().boot(), Event::Active(id));
+    }
+    cloud.schedule_applied(changes);
+    Ok((StatusCode::ACCEPTED, Json(body)))
+}
+
+fn created(world: &World, paging: &Paging, made: &[Created], multiple: bool) -> Value {
+    let droplets: Vec<Value> = made
+        .iter()
+        .filter_map(|made| world.droplets.get(&made.droplet))
+        .map(|droplet| world.droplet_view(droplet))
+        .collect();
+    let link = |made: &Created| {
+        let href = paging.sibling(&format!("/v2/actions/{}", made.action));
+        json!({"id": made.action, "rel": "create", "href": href})
+    };
+    let links = json!({"actions": made.iter().map(link).collect::<Vec<_>>()});
+    if multiple {
+        json!({"droplets": droplets, "links": links})
+    } else {
+        json!({"droplet": droplets.first(), "links": links})
+    }
+}
+
+fn is_free(address: Ipv4Addr) -> bool {
+    TcpListener::bind((address, AGENT_PORT)).is_ok()
+}
+
+async fn delete(State(cloud): State<Arc<Cloud>>, Path(id): Path<String>) -> Done {
+    let id = number(&id)?;
+    if cloud.world().droplet_delete(id)? {
+        cloud.schedule(cloud.settings.get().delete(), Event::Gone(id));
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn delete_tagged(State(cloud): State<Arc<Cloud>>, paging: Paging) -> Done {
+    let tag = paging.parameter("tag_name");
+    let tag = tag.ok_or_else(|| Problem::unprocessable("tag_name is required"))?;
+    let ids = cloud.world().droplet_delete_tagged(&tag)?;
+    for id in ids {
+        cloud.schedule(cloud.settings.get().delete(), Event::Gone(id));
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn firewalls(State(cloud): State<Arc<Cloud>>, Path(id): Path<String>, paging: Paging) -> Answer {
+    let world = cloud.world();
+    let droplet = world.droplet(number(&id)?)?;
+    let applying = world.firewalls.values().filter(|firewall| firewall.applies_to(droplet));
+    ok(paging.answer("firewalls", applying, crate::world::firewall::Firewall::view))
+}
+
+/// No two simulated droplets share a host.
+async fn neighbors(State(cloud): State<Arc<Cloud>>, Path(id): Path<String>) -> Answer {
+    cloud.world().droplet(number(&id)?)?;
+    ok(json!({"droplets": []}))
+}
+
+async fn snapshots(State(cloud): State<Arc<Cloud>>, Path(id): Path<String>, paging: Paging) -> Answer {
+    let world = cloud.world();
+    let ids = &world.droplet(number(&id)?)?.snapshot_ids;
+    let images = world.catalog.images.iter().filter(|image| ids.contains(&image.id));
+    ok(paging.answer("snapshots", images, |image| image))
+}
+
+/// Backups are taken by a schedule that is not simulated.
+async fn backups(State(cloud): State<Arc<Cloud>>, Path(id): Path<String>, paging: Paging) -> Answer {
+    cloud.world().droplet(number(&id)?)?;
+    ok(paging.answer("backups", std::iter::empty::<Value>(), |backup| backup))
+}

@@ -1,0 +1,101 @@
+//! `simulator`: the DigitalOcean simulator as a process of its own.
+
+use anyhow::Context;
+use clap::Parser;
+use secrecy::SecretString;
+use simulator::{Config, Simulator};
+use std::{net::SocketAddr, path::PathBuf};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// A simulator of the DigitalOcean API. Its droplets are processes on this machine.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// A loopback address to listen on; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// A file with the token that clients must send.
+    #[arg(long)]
+    token_file: PathBuf,
+    /// Where droplets have their disks. What a killed simulator left there is cleared.
+    #[arg(long)]
+    state_dir: PathBuf,
+    /// The Docker engine of the droplets' agents.
+    #[arg(long, env = "DOCKER_HOST", default_value = "unix:///var/run/docker.sock")]
+    docker_host: String,
+    /// The first droplet's id; random when absent.
+    #[arg(long)]
+    first_droplet_id: Option<u64>,
+    /// From a create to `active`.
+    #[arg(long)]
+    boot_delay_ms: Option<u64>,
+    /// From an action's start to its end.
+    #[arg(long)]
+    action_delay_ms: Option<u64>,
+    /// From a delete to the droplet's end.
+    #[arg(long)]
+    delete_delay_ms: Option<u64>,
+    /// From a change of a firewall to its being in force.
+    #[arg(long)]
+    firewall_delay_ms: Option<u64>,
+    /// How many droplets the account may have.
+    #[arg(long)]
+    droplet_limit: Option<u32>,
+    /// Requests in any minute before a 429.
+    #[arg(long)]
+    requests_per_minute: Option<u32>,
+    /// Requests in any hour before a 429.
+    #[arg(long)]
+    requests_per_hour: Option<u32>,
+}
+
+impl Arguments {
+    fn config(self) -> anyhow::Result<Config> {
+        let token = std::fs::read_to_string(&self.token_file);
+        let token = token.with_context(|| format!("--token-file: {} cannot be read", self.token_file.display()))?;
+        let mut config = Config::new(SecretString::from(token.trim()), self.state_dir);
+        config.listen = self.listen;
+        config.docker_host = self.docker_host;
+        config.first_droplet_id = self.first_droplet_id;
+        let settings = &mut config.settings;
+        for (setting, given) in [
+            (&mut settings.boot_ms, self.boot_delay_ms),
+            (&mut settings.action_ms, self.action_delay_ms),
+            (&mut settings.delete_ms, self.delete_delay_ms),
+            (&mut settings.firewall_ms, self.firewall_delay_ms),
+        ] {
+            *setting = given.unwrap_or(*setting);
+        }
+        for (setting, given) in [
+            (&mut settings.droplet_limit, self.droplet_limit),
+            (&mut settings.requests_per_minute, self.requests_per_minute),
+            (&mut settings.requests_per_hour, self.requests_per_hour),
+        ] {
+            *setting = given.unwrap_or(*setting);
+        }
+        Ok(config)
+    }
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .map_err(|_| anyhow::anyhow!("a TLS provider is installed already"))?;
+    let config = Arguments::parse().config()?;
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let simulator = Simulator::start(config).await?;
+    println!("simulator ready at {}", simulator.base_url());
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    simulator.shutdown().await;
+    Ok(())
+}

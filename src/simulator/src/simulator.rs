@@ -1,0 +1,193 @@
+//! Starting and stopping.
+
+use crate::{
+    api,
+    cloud::Cloud,
+    config::{Config, Dial, Settings},
+    control::{self, DropletInfo},
+    fault::FaultRule,
+    journal::Entry,
+    machine::{self, Machines},
+    metadata, server,
+    world::World,
+};
+use axum::Router;
+use rand::Rng;
+use std::{
+    fs::{self, File, TryLockError},
+    io,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::net::TcpListener;
+use url::Url;
+
+/// How long a stop waits for answers that are being written.
+const STOP_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Why a simulator does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Its droplets run what their user data says, so nobody else may reach it.
+    #[error("listen: {0} is not a loopback address")]
+    NotLoopback(SocketAddr),
+    /// The address cannot be listened on.
+    #[error("listen: {address} cannot be listened on")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The state folder cannot be used.
+    #[error("state-dir: {path} cannot be used")]
+    StateDir {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Another simulator has its droplets in the state folder.
+    #[error("state-dir: {0} is in use by another simulator")]
+    StateDirInUse(PathBuf),
+}
+
+/// The way in.
+#[derive(Debug)]
+pub struct Simulator;
+
+/// A running simulator. Dropped, it stops at once and its agents are killed; [`Handle::shutdown`] also purges containers.
+#[derive(Debug)]
+pub struct Handle {
+    cloud: Arc<Cloud>,
+    base_url: Url,
+    /// Locked as long as this simulator runs.
+    _lock: File,
+}
+
+impl Simulator {
+    /// Starts a simulator: clears what an earlier one left, then listens.
+    pub async fn start(mut config: Config) -> Result<Handle, Error> {
+        if !config.listen.ip().is_loopback() {
+            return Err(Error::NotLoopback(config.listen));
+        }
+        let lock = claim(&mut config)?;
+        machine::clear_leftovers(&config.state_dir).await;
+        let unusable = |source| Error::Listen {
+            address: config.listen,
+            source,
+        };
+        let listener = TcpListener::bind(config.listen).await.map_err(unusable)?;
+        let address = listener.local_addr().map_err(unusable)?;
+        let settings = Dial::new(config.settings);
+        let first = config
+            .first_droplet_id
+            .unwrap_or_else(|| rand::rng().random_range(300_000_000..600_000_000));
+        let world = World::new(settings.clone(), first);
+        let machines = Machines::new(&config.state_dir, &config.docker_host, settings.clone());
+        let cloud = Arc::new(Cloud::new(config, address, settings, world, machines));
+        let app = Router::new()
+            .merge(control::routes())
+            .merge(metadata::routes())
+            .merge(api::routes(&cloud))
+            .with_state(Arc::clone(&cloud));
+        let serving = server::serve(listener, app, cloud.stop.clone(), cloud.tasks.clone());
+        cloud.tasks.spawn(serving);
+        let base_url = base_url(address);
+        Ok(Handle {
+            cloud,
+            base_url,
+            _lock: lock,
+        })
+    }
+}
+
+impl Handle {
+    /// `http://127.0.0.1:PORT/`, as clients want it.
+    pub fn base_url(&self) -> &Url {
+        &self.base_url
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.cloud.address
+    }
+
+    /// Everything since a sequence number: mutating requests, twins, and droplets destroyed behind the API's back.
+    pub fn journal(&self, since: u64) -> Vec<Entry> {
+        self.cloud.journal.since(since)
+    }
+
+    /// How many reads were asked.
+    pub fn reads(&self) -> u64 {
+        self.cloud.journal.reads()
+    }
+
+    /// Every live droplet, hidden ones too.
+    pub fn droplets(&self) -> Vec<DropletInfo> {
+        control::infos(&self.cloud)
+    }
+
+    /// What a droplet's boot and agent said; `None` for one that never booted.
+    pub fn console(&self, droplet: u64) -> Option<String> {
+        self.cloud.machines.console(droplet)
+    }
+
+    /// Destroys a droplet at once, behind the API's back.
+    pub async fn destroy(&self, droplet: u64) {
+        self.cloud.destroy(droplet).await;
+    }
+
+    /// Changes delays, lags and limits.
+    pub fn configure(&self, change: impl FnOnce(&mut Settings)) {
+        let mut settings = self.cloud.settings.get();
+        change(&mut settings);
+        self.cloud.settings.set(settings);
+    }
+
+    /// Has the next matching requests run into a fault.
+    pub fn fault(&self, rule: FaultRule) {
+        self.cloud.faults.add(rule);
+    }
+
+    /// Stops: no more requests, every agent killed, every container purged, every disk deleted.
+    pub async fn shutdown(self) {
+        self.cloud.stop.cancel();
+        self.cloud.machines.destroy_all().await;
+        self.cloud.tasks.close();
+        // An answer that a fault delays is not waited for.
+        let _ = tokio::time::timeout(STOP_PATIENCE, self.cloud.tasks.wait()).await;
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.cloud.stop.cancel();
+    }
+}
+
+/// Makes the state folder absolute, and this simulator's own.
+fn claim(config: &mut Config) -> Result<File, Error> {
+    let path = config.state_dir.clone();
+    let unusable = |source| Error::StateDir {
+        path: path.clone(),
+        source,
+    };
+    fs::create_dir_all(&path).map_err(unusable)?;
+    config.state_dir = fs::canonicalize(&path).map_err(unusable)?;
+    let lock = File::create(config.state_dir.join("lock")).map_err(unusable)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(Error::StateDirInUse(path)),
+        Err(TryLockError::Error(source)) => Err(unusable(source)),
+    }
+}
+
+fn base_url(address: SocketAddr) -> Url {
+    #[expect(clippy::expect_used, reason = "a socket address always makes one")]
+    Url::parse(&format!("http://{address}/")).expect("a socket address makes a URL")
+}

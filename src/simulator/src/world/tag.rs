@@ -1,0 +1,125 @@
+//! Tags: `[a-zA-Z0-9_:-]`, at most 255.
+
+use super::{World, firewall::Applied};
+use crate::problem::Problem;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// The body of `POST /v2/tags/{tag}/resources` and its DELETE.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Resources {
+    pub(crate) resources: Option<Vec<Resource>>,
+}
+
+/// Something to tag.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Resource {
+    /// Text by the documentation; some clients send the number.
+    pub(crate) resource_id: Value,
+    pub(crate) resource_type: String,
+}
+
+impl Resource {
+    fn droplet(&self) -> Result<u64, Problem> {
+        if self.resource_type != "droplet" {
+            return Err(Problem::unprocessable("only droplets can be tagged in this simulator"));
+        }
+        let id = match &self.resource_id {
+            Value::String(text) => text.parse().ok(),
+            other => other.as_u64(),
+        };
+        id.ok_or_else(Problem::not_found)
+    }
+}
+
+/// Whether a tag is spelled as tags are.
+pub(crate) fn is_valid(name: &str) -> bool {
+    let spelled = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | ':' | '-');
+    !name.is_empty() && name.len() <= 255 && name.chars().all(spelled)
+}
+
+impl World {
+    /// Makes a tag, or finds it made.
+    pub(crate) fn tag_create(&mut self, name: &str) -> Result<Value, Problem> {
+        if !is_valid(name) {
+            return Err(Problem::bad_tag(name));
+        }
+        self.tags.insert(name.to_owned());
+        self.tag_get(name)
+    }
+
+    pub(crate) fn tag_get(&self, name: &str) -> Result<Value, Problem> {
+        if !self.tags.contains(name) {
+            return Err(Problem::not_found());
+        }
+        Ok(json!({"tag": self.tag_view(name)}))
+    }
+
+    pub(crate) fn tag_view(&self, name: &str) -> Value {
+        let tagged = self.droplets.values().filter(|droplet| droplet.has_tag(name));
+        let (count, last) = tagged.fold((0_usize, None), |(count, _), droplet| (count + 1, Some(droplet.id)));
+        let mut droplets = json!({"count": count});
+        if let Some(id) = last {
+            droplets["last_tagged_uri"] = json!(format!("https://api.digitalocean.com/v2/droplets/{id}"));
+        }
+        let mut resources = droplets.clone();
+        resources["droplets"] = droplets;
+        for kind in ["images", "volumes", "volume_snapshots", "databases"] {
+            resources[kind] = json!({"count": 0});
+        }
+        json!({"name": name, "resources": resources})
+    }
+
+    /// Deletes a tag and takes it off droplets and firewalls.
+    pub(crate) fn tag_delete(&mut self, name: &str) -> Result<Vec<Applied>, Problem> {
+        if !self.tags.remove(name) {
+            return Err(Problem::not_found());
+        }
+        let mut untagged = Vec::new();
+        for droplet in self.droplets.values_mut().filter(|droplet| droplet.has_tag(name)) {
+            droplet.tags.retain(|tag| tag != name);
+            untagged.push(droplet.id);
+        }
+        for firewall in self.firewalls.values_mut() {
+            firewall.forget_tag(name);
+        }
+        Ok(self.droplet_tags_changed(&untagged))
+    }
+
+    /// Tags droplets. All of them or none.
+    pub(crate) fn tag_resources_add(&mut self, name: &str, resources: &Resources) -> Result<Vec<Applied>, Problem> {
+        let ids = self.tagged_ids(name, resources)?;
+        for id in &ids {
+            let tags = self.droplets.get_mut(id).map(|droplet| &mut droplet.tags);
+            if let Some(tags) = tags.filter(|tags| !tags.iter().any(|tag| tag == name)) {
+                tags.push(name.to_owned());
+            }
+        }
+        Ok(self.droplet_tags_changed(&ids))
+    }
+
+    /// Untags droplets. All of them or none.
+    pub(crate) fn tag_resources_remove(&mut self, name: &str, resources: &Resources) -> Result<Vec<Applied>, Problem> {
+        let ids = self.tagged_ids(name, resources)?;
+        for id in &ids {
+            if let Some(droplet) = self.droplets.get_mut(id) {
+                droplet.tags.retain(|tag| tag != name);
+            }
+        }
+        Ok(self.droplet_tags_changed(&ids))
+    }
+
+    /// The droplets that a request names, all of which exist.
+    pub(crate) fn tagged_ids(&self, name: &str, resources: &Resources) -> Result<Vec<u64>, Problem> {
+        if !self.tags.contains(name) {
+            return Err(Problem::not_found());
+        }
+        let named = resources.resources.as_deref().unwrap_or_default();
+        let ids: Vec<u64> = named.iter().map(Resource::droplet).collect::<Result<_, _>>()?;
+        if ids.iter().all(|id| self.droplets.contains_key(id)) {
+            Ok(ids)
+        } else {
+            Err(Problem::not_found())
+        }
+    }
+}
