@@ -55,6 +55,12 @@ impl Binaries {
     }
 }
 
+/// The folder of the binaries that a cluster would be made with.
+pub fn installed_in() -> Result<PathBuf, Error> {
+    let binaries = Binaries::find()?;
+    Ok(binaries.postgres.parent().map(Path::to_path_buf).unwrap_or_default())
+}
+
 fn pg_config_bindir() -> Option<PathBuf> {
     let output = Command::new("pg_config").arg("--bindir").output().ok()?;
     let folder = String::from_utf8(output.stdout).ok()?;

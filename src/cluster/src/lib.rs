@@ -18,5 +18,6 @@ mod postmaster;
 mod private;
 pub mod testing;
 
+pub use binaries::installed_in;
 pub use error::Error;
 pub use private::{Cluster, Options};

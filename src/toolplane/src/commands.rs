@@ -1,0 +1,53 @@
+//! The commands, each from its arguments to an exit code.
+
+mod apply;
+mod connect;
+//mod demo;
+mod doctor;
+mod get;
+mod migrate;
+//mod serve;
+
+use crate::{
+    cli::{Arguments, Command},
+    configuration::{Flags, Settings},
+    telemetry,
+};
+use miette::{IntoDiagnostic, WrapErr};
+use std::{path::PathBuf, process::ExitCode};
+
+/// Runs what was asked for.
+pub(crate) fn run(arguments: Arguments) -> miette::Result<ExitCode> {
+    let default = match &arguments.command {
+        Command::Serve(_) => "info",
+        Command::Migrate(_) | Command::Apply(_) | Command::Get(_) | Command::Doctor(_) | Command::Demo(_) => "error",
+    };
+    telemetry::log(arguments.log.as_deref(), arguments.log_format, default)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .into_diagnostic()
+        .wrap_err("cannot start the threads")?;
+    runtime.block_on(dispatch(arguments.command, arguments.config))
+}
+
+async fn dispatch(command: Command, config: Option<PathBuf>) -> miette::Result<ExitCode> {
+    match command {
+        Command::Serve(_) | Command::Demo(_) => Ok(ExitCode::SUCCESS),
+        Command::Migrate(migrate) => migrate::run(migrate.check, load(&migrate.settings, config)?).await,
+        Command::Apply(apply) => {
+            let settings = load(&apply.settings, config)?;
+            apply::run(&apply, settings).await
+        }
+        Command::Get(get) => {
+            let settings = load(&get.settings, config)?;
+            get::run(&get, settings).await
+        }
+        Command::Doctor(doctor) => doctor::run(doctor.demo, load(&doctor.settings, config)).await,
+        //Command::Demo(demo) => demo::run(demo).await,
+    }
+}
+
+fn load<const GROUPS: u8>(flags: &Flags<GROUPS>, config: Option<PathBuf>) -> miette::Result<Settings> {
+    Ok(Settings::load(flags.values(), config.as_deref())?)
+}
