@@ -77,7 +77,7 @@ struct Flags {
     /// What is logged, such as `warn` or `info,rmcp=debug`. With `rmcp=debug` calls are logged with the thoughts in them.
     #[arg(long, env = "REASONING_MCP_LOG", default_value = "info,rmcp=warn", value_name = "FILTER")]
     log: String,
-    /// The version that the server calls itself.
+    /// The version that the server calls itself; an empty one counts as none, as an image built without a version has it.
     #[arg(long, env = "REASONING_MCP_VERSION", default_value = BUILT_VERSION)]
     server_version: String,
     /// Print the version and leave.
@@ -86,6 +86,14 @@ struct Flags {
 }
 
 impl Flags {
+    fn server_version(&self) -> &str {
+        if self.server_version.is_empty() {
+            BUILT_VERSION
+        } else {
+            &self.server_version
+        }
+    }
+
     fn bounds(&self) -> Bounds {
         Bounds {
             sessions: usize::try_from(self.max_sessions).unwrap_or(usize::MAX),
@@ -103,7 +111,7 @@ impl Flags {
 fn main() -> anyhow::Result<()> {
     let flags = Flags::parse();
     if flags.version {
-        println!("reasoning-mcp-server {}", flags.server_version);
+        println!("reasoning-mcp-server {}", flags.server_version());
         return Ok(());
     }
     tracing_subscriber::fmt()
@@ -120,11 +128,12 @@ fn main() -> anyhow::Result<()> {
 
 async fn serve(flags: Flags) -> anyhow::Result<()> {
     let sessions = Arc::new(Mutex::new(Sessions::new(flags.bounds())));
+    let version = flags.server_version().to_owned();
     let allowed = Allowed {
         hosts: flags.allowed_hosts,
         origins: flags.allowed_origins,
     };
-    let router = http::router(flags.server_version, sessions.clone(), allowed);
+    let router = http::router(version, sessions.clone(), allowed);
 
     let stop = CancellationToken::new();
     stop_on_signal(stop.clone())?;

@@ -316,13 +316,19 @@ async fn sigterm_ends_it_with_success_though_a_connection_is_kept_alive() {
 
 #[tokio::test]
 async fn the_version_is_printed_and_a_port_in_use_is_named() {
-    let version = Command::new(BINARY)
-        .arg("--version")
-        .env("REASONING_MCP_VERSION", "1.2.3")
-        .output()
-        .await
-        .unwrap();
-    assert_eq!(String::from_utf8(version.stdout).unwrap(), "reasoning-mcp-server 1.2.3\n");
+    for (given, expected) in [("1.2.3", "1.2.3"), ("", env!("CARGO_PKG_VERSION"))] {
+        let mut command = Command::new(BINARY);
+        let output = command
+            .arg("--version")
+            .env("REASONING_MCP_VERSION", given)
+            .output()
+            .await
+            .unwrap();
+        assert_eq!(
+            String::from_utf8(output.stdout).unwrap(),
+            format!("reasoning-mcp-server {expected}\n")
+        );
+    }
 
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
