@@ -90,7 +90,7 @@ impl ReportBoard {
     }
 
     /// Replaces what is known of an instance; a verdict without a report forgets it.
-    pub(crate) fn write(&self, id: InstanceId, verdict: Verdict) {
+    pub(crate) fn write(&self, id: InstanceId, verdict: &Verdict) {
         let mut verdicts = self.lock();
         self.endpoints.send_if_modified(|endpoints| {
             let changed = endpoints.get(&id).copied() != verdict.endpoint;
@@ -108,7 +108,7 @@ impl ReportBoard {
             verdicts.remove(&id)
         };
         self.revision.send_if_modified(|revision| {
-            let changed = before.and_then(|before| before.report) != verdict.report;
+            let changed = before.and_then(|before| before.report).as_ref() != verdict.report.as_ref();
             *revision += u64::from(changed);
             changed
         });
@@ -152,14 +152,14 @@ mod tests {
             port: 31_000,
             address: ([127, 0, 0, 1], 40_000).into(),
         };
-        board.write(id, verdict(id, Some(endpoint)));
+        board.write(id, &verdict(id, Some(endpoint)));
         assert_eq!(endpoints.borrow_and_update().get(&id), Some(&endpoint));
         changes.borrow_and_update();
-        board.write(id, verdict(id, Some(endpoint)));
+        board.write(id, &verdict(id, Some(endpoint)));
         assert!(!endpoints.has_changed().unwrap() && !changes.has_changed().unwrap());
-        board.write(id, verdict(id, None));
+        board.write(id, &verdict(id, None));
         assert!(endpoints.has_changed().unwrap() && !changes.has_changed().unwrap());
-        board.write(id, Verdict::default());
+        board.write(id, &Verdict::default());
         assert!(changes.has_changed().unwrap());
         assert_eq!((board.reports(), board.keys()), (vec![], vec![]));
     }

@@ -133,7 +133,7 @@ impl Container {
                 .and_then(|settings| settings.ports)
                 .as_ref()
                 .and_then(published),
-            lifecycle: lifecycle(answer.state?)?,
+            lifecycle: lifecycle(answer.state.as_ref()?)?,
             readiness: Readiness::Unprobed,
         })
     }
@@ -147,7 +147,7 @@ impl Container {
     }
 }
 
-fn lifecycle(state: ContainerState) -> Option<Lifecycle> {
+fn lifecycle(state: &ContainerState) -> Option<Lifecycle> {
     let since = timestamp(state.started_at.as_deref());
     let at = timestamp(state.finished_at.as_deref());
     Some(match state.status? {

@@ -26,7 +26,7 @@ use std::{
 };
 
 /// How long one request may take, beside a stop, which may take its grace longer.
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// A cheap-clone handle on a container engine.
 #[derive(Clone, Debug)]
@@ -190,14 +190,15 @@ impl Engine {
         self.present(inspected)
     }
 
-    /// Pulls an image; the stream carries its progress and ends when it is there.
+    /// Pulls an image; the stream carries its progress and ends when it is there. It begins within `patience`.
     pub(crate) async fn pull(
         &self,
         reference: &str,
+        patience: Duration,
     ) -> Result<impl Stream<Item = Result<CreateImageInfo, EngineError>> + Send + use<>, EngineError> {
         let options = CreateImageOptionsBuilder::default().from_image(reference).build();
         let engine = self.clone();
-        let docker = self.docker().await?;
+        let docker = self.docker().await?.with_timeout(patience);
         let progress = docker.create_image(Some(options), None, None).boxed();
         Ok(progress.map(move |item| item.map_err(|error| engine.class(error))))
     }

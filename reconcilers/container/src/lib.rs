@@ -163,10 +163,10 @@ impl Reconciler for ContainerReconciler {
             verdict = decide::after_failure(verdict, desired, failure, Timestamp::now());
         }
         if verdict.report.is_none() {
-            self.prober.forget(*key);
+            self.prober.keep(*key, &[]);
             self.cache.forget(*key);
         }
-        self.board.write(*key, verdict);
+        self.board.write(*key, &verdict);
         Ok(())
     }
 }

@@ -154,7 +154,7 @@ impl Look<'_> {
     }
 
     async fn probe(&self, containers: &mut [Container], instance: &DesiredInstance) {
-        // One at a time: the prober remembers one container of an instance, and there is rarely more than one.
+        self.prober.keep(instance.instance_id, containers);
         for container in containers {
             let listens = instance.container.container_port.is_some();
             container.readiness = self.prober.readiness(container, &instance.container.probe, listens).await;

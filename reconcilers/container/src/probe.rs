@@ -9,7 +9,7 @@ use model::{InstanceId, container::Probe};
 use std::{
     collections::HashMap,
     net::SocketAddr,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 use tokio::{
@@ -36,16 +36,16 @@ const FRESH: Duration = Duration::from_millis(40);
 /// The same for a result that is good; shorter than the pause until [`crate::decide`] wants the next.
 const FRESH_READY: Duration = Duration::from_secs(5);
 
-/// The probes' memory, by instance.
+/// The probes' memory, by container.
 #[derive(Debug, Default)]
 pub(crate) struct Prober {
-    records: Mutex<HashMap<InstanceId, Record>>,
+    records: Mutex<HashMap<ContainerId, Record>>,
 }
 
 /// What is remembered of one run of one container.
 #[derive(Clone, Debug)]
 struct Record {
-    container: ContainerId,
+    instance: InstanceId,
     since: Timestamp,
     probe: Probe,
     at: Instant,
@@ -75,23 +75,24 @@ impl Prober {
                 .await
                 .unwrap_or_else(|_| Err(format!("no answer within {} s", LIMIT.as_secs()))),
         };
-        let record = Record::after(before, container, since, probe, outcome);
+        let record = Record::after(before, container, since, probe, &outcome);
         let readiness = record.readiness.clone();
-        self.lock().insert(container.instance, record);
+        self.lock().insert(container.id.clone(), record);
         readiness
     }
 
-    /// Forgets an instance of which nothing is left.
-    pub(crate) fn forget(&self, instance: InstanceId) {
-        self.lock().remove(&instance);
+    /// Forgets an instance's containers but these.
+    pub(crate) fn keep(&self, instance: InstanceId, containers: &[Container]) {
+        let kept = |id: &ContainerId| containers.iter().any(|container| container.id == *id);
+        self.lock().retain(|id, record| record.instance != instance || kept(id));
     }
 
     fn recall(&self, container: &Container, since: Timestamp, probe: &Probe) -> Option<Record> {
-        let record = self.lock().get(&container.instance)?.clone();
-        (record.container == container.id && record.since == since && record.probe == *probe).then_some(record)
+        let record = self.lock().get(&container.id)?.clone();
+        (record.since == since && record.probe == *probe).then_some(record)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<InstanceId, Record>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<ContainerId, Record>> {
         self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -105,10 +106,10 @@ impl Record {
         self.at.elapsed() < fresh
     }
 
-    fn after(before: Option<Self>, container: &Container, since: Timestamp, probe: &Probe, outcome: Result<(), String>) -> Self {
+    fn after(before: Option<Self>, container: &Container, since: Timestamp, probe: &Probe, outcome: &Result<(), String>) -> Self {
         let (passed_before, failures) = before.map_or((false, 0), |record| (record.passed_before, record.failures));
         let failures = if outcome.is_ok() { 0 } else { failures.saturating_add(1) };
-        let readiness = match (&outcome, passed_before) {
+        let readiness = match (outcome, passed_before) {
             (Ok(()), _) => Readiness::Ready,
             (Err(message), false) => Readiness::NotYet {
                 message: message.clone(),
@@ -119,7 +120,7 @@ impl Record {
             },
         };
         Self {
-            container: container.id.clone(),
+            instance: container.instance,
             since,
             probe: probe.clone(),
             at: Instant::now(),

@@ -14,8 +14,12 @@ use jiff::Timestamp;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
-use tokio::sync::broadcast;
+use tokio::{sync::broadcast, time::timeout};
+
+/// A pull that says nothing for so long has failed.
+const SILENCE: Duration = Duration::from_mins(3);
 
 /// Where a pull stands. One that succeeded is forgotten: the engine has the image.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,22 +97,36 @@ impl Pulls {
     }
 
     async fn pull(&self, reference: &str) -> Result<(), EngineError> {
-        let progress = self.engine.pull(&image::explicit(reference)).await?;
+        let progress = self.engine.pull(&image::explicit(reference), SILENCE).await?;
         pin_mut!(progress);
-        while let Some(info) = progress.next().await {
+        loop {
+            let info = match timeout(SILENCE, progress.next()).await {
+                Ok(Some(info)) => info?,
+                Ok(None) => break,
+                Err(_) => return Err(failed(format!("no progress for {} s", SILENCE.as_secs()))),
+            };
             if let CreateImageInfo {
                 status: Some(status), ..
-            } = info?
+            } = info
             {
-                self.lock().insert(reference.to_owned(), Pull::Running { progress: status });
+                let progress = Pull::Running { progress: status };
+                self.lock().insert(reference.to_owned(), progress);
             }
         }
-        Ok(())
+        // A pull that ends well and leaves nothing would be begun again at once, for ever.
+        let image = self.engine.image(reference).await?;
+        image
+            .map(drop)
+            .ok_or_else(|| failed("the pull ended well, and the image is not there".to_owned()))
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Pull>> {
         self.states.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn failed(message: String) -> EngineError {
+    EngineError::Failed { message }
 }
 
 /// An error with all that lies beneath it, in one sentence.

@@ -69,9 +69,9 @@ mod tests {
             |spec| spec.pids += 1,
         ];
         for (field, change) in changes.into_iter().enumerate() {
-            let mut changed = spec();
-            change(&mut changed);
-            assert!(!matches(&label, &changed), "field {field}");
+            let mut other = spec();
+            change(&mut other);
+            assert!(!matches(&label, &other), "field {field}");
         }
         assert!(!matches("v0:abc", &spec()) && !matches("", &spec()));
     }
