@@ -196,13 +196,14 @@ mod tests {
         assert_eq!(rest, [3 - first, first]);
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_waiting_reader_is_woken() {
         let (poster, mut subscription) = mailbox();
         let reader = tokio::spawn(async move { subscription.next().await });
         tokio::task::yield_now().await;
         poster.post(&[7], Reason::Changed);
-        assert_eq!(reader.await.unwrap(), Some(Wake::now(7, Reason::Changed)));
+        let read = tokio::time::timeout(std::time::Duration::from_secs(1), reader).await.unwrap();
+        assert_eq!(read.unwrap(), Some(Wake::now(7, Reason::Changed)));
     }
 
     #[test]

@@ -167,12 +167,19 @@ async fn seconds(seconds: u64) {
     sleep(Duration::from_secs(seconds)).await;
 }
 
+/// Fails rather than hangs: the paused clock jumps ahead when everything waits.
+async fn in_time<T>(future: impl Future<Output = T>) -> T {
+    timeout(Duration::from_hours(24), future)
+        .await
+        .expect("it ends within a day of the paused clock")
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_key_that_is_woken_often_is_worked_on_once() {
     let reconciler = Scripted::new(|_, _| Turn::Noop);
     let wakes = stream::iter([changed("a"), changed("b"), changed("a"), changed("a")]);
     let controller = Controller::new(Arc::clone(&reconciler), config()).wakes(wakes);
-    controller.run(CancellationToken::new()).await;
+    in_time(controller.run(CancellationToken::new())).await;
     assert_eq!((reconciler.begun("a"), reconciler.begun("b")), (vec![0], vec![0]));
 }
 
@@ -330,6 +337,23 @@ async fn a_hot_key_does_not_starve_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn keys_that_are_always_due_do_not_keep_wake_ups_out() {
+    let reconciler = Scripted::new(|key, _| if key == "hot" { Turn::NoopAgain(0) } else { Turn::Noop });
+    let run = Run::of(&reconciler, config());
+    run.wake("hot");
+    while reconciler.begun("hot").is_empty() {
+        tokio::task::yield_now().await;
+    }
+    run.wake("other");
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(reconciler.begun("other").len(), 1);
+    run.shutdown.cancel();
+    in_time(run.task).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn no_more_passes_run_at_once_than_allowed() {
     let reconciler = Scripted::new(|_, pass| if pass == 0 { Turn::Acts(5) } else { Turn::Noop });
     let two = NonZeroUsize::new(2).unwrap();
@@ -366,7 +390,7 @@ async fn shutdown_lets_passes_end_within_the_grace_and_begins_none() {
     seconds(1).await;
     run.shutdown.cancel();
     run.wake("late");
-    run.task.await.unwrap();
+    in_time(run.task).await.unwrap();
     assert_eq!(reconciler.started.elapsed(), Duration::from_secs(5));
     assert_eq!(*reconciler.acted.lock().unwrap(), ["running"]);
     assert!(reconciler.begun("waiting").is_empty() && reconciler.begun("late").is_empty());
@@ -379,7 +403,7 @@ async fn a_pass_that_outlasts_the_grace_is_dropped_where_it_stands() {
     run.wake("a");
     seconds(1).await;
     run.shutdown.cancel();
-    run.task.await.unwrap();
+    in_time(run.task).await.unwrap();
     assert_eq!(reconciler.started.elapsed(), Duration::from_secs(11));
     seconds(3600).await;
     assert!(reconciler.acted.lock().unwrap().is_empty());
@@ -410,7 +434,7 @@ async fn a_pass_that_hangs_is_dropped_at_its_deadline_and_tried_again() {
         }
     });
     let passes = Controller::new(Arc::clone(&reconciler), config()).wakes(stream::iter([changed("a")]));
-    let ended: Vec<_> = passes.passes(CancellationToken::new()).collect().await;
+    let ended: Vec<_> = in_time(passes.passes(CancellationToken::new()).collect()).await;
     let [first, second] = &ended[..] else { panic!("{ended:?}") };
     assert!(matches!(&first.outcome, Outcome::Failed(error) if error.reason() == "DeadlineExceeded"));
     assert_eq!((first.took, second.reason), (config().deadline, Reason::Retried));

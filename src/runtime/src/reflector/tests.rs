@@ -159,7 +159,10 @@ impl Run {
     /// Ready, and every wake-up of the first read taken.
     async fn ready(world: World, config: ReflectorConfig) -> Self {
         let mut run = Self::begun(world, config);
-        run.store.ready().await;
+        // Fails rather than hangs: the paused clock jumps ahead when everything waits.
+        tokio::time::timeout(Duration::from_hours(1), run.store.ready())
+            .await
+            .unwrap();
         assert_eq!(run.woken(0), [1, 2, 3]);
         assert_eq!(run.woken(1), [1, 2, 3]);
         run
