@@ -9,7 +9,7 @@ use crate::{
 use axum::{
     body::{Body, to_bytes},
     extract::{Request, State},
-    http::{Method, StatusCode, header::AUTHORIZATION},
+    http::{HeaderValue, Method, StatusCode, header::AUTHORIZATION},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -70,7 +70,7 @@ async fn journaled(cloud: &Arc<Cloud>, request: Request, next: Next, before: Opt
 
 async fn limited(cloud: &Arc<Cloud>, request: Request, next: Next) -> Response {
     let expected = format!("Bearer {}", cloud.config.token.expose_secret());
-    let given = request.headers().get(AUTHORIZATION).map(|value| value.as_bytes());
+    let given = request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes);
     if given != Some(expected.as_bytes()) {
         return Problem::unauthorized().into_response();
     }

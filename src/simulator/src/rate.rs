@@ -49,7 +49,7 @@ impl Rates {
             limit: settings.requests_per_hour,
             remaining: if burst { 0 } else { left },
             reset: reset(hour.front().copied().unwrap_or(now), now),
-            retry_after: burst.then(|| (MINUTE - now.duration_since(oldest)).as_secs() + 1),
+            retry_after: burst.then(|| MINUTE.saturating_sub(now.duration_since(oldest)).as_secs() + 1),
         }
     }
 }
@@ -101,7 +101,7 @@ mod tests {
         assert!(rates.request(&settings).allowed);
         let hourly = rates.request(&settings);
         assert_eq!((hourly.allowed, hourly.remaining, hourly.retry_after), (false, 0, None));
-        tokio::time::advance(HOUR - MINUTE).await;
+        tokio::time::advance(HOUR.saturating_sub(MINUTE)).await;
         assert_eq!(rates.request(&settings).remaining, 2, "the first three have expired");
     }
 }

@@ -1,6 +1,6 @@
 //! `/v2/account`, its keys, and the default VPCs.
 
-use super::{Answer, ok};
+use super::{Answer, found};
 use crate::{cloud::Cloud, page::Paging, problem::Problem};
 use axum::{
     Router,
@@ -19,21 +19,21 @@ pub(super) fn routes() -> Router<Arc<Cloud>> {
 }
 
 async fn account(State(cloud): State<Arc<Cloud>>) -> Answer {
-    ok(cloud.world().account_view())
+    Ok(found(cloud.world().account_view()))
 }
 
 /// The account has none.
 async fn keys(paging: Paging) -> Answer {
-    ok(paging.answer("ssh_keys", std::iter::empty::<Value>(), |key| key))
+    Ok(found(paging.answer("ssh_keys", std::iter::empty::<Value>(), |key| key)))
 }
 
 async fn vpcs(State(cloud): State<Arc<Cloud>>, paging: Paging) -> Answer {
     let world = cloud.world();
-    ok(paging.answer("vpcs", &world.catalog.vpcs, |vpc| vpc))
+    Ok(found(paging.answer("vpcs", &world.catalog.vpcs, |vpc| vpc)))
 }
 
 async fn vpc(State(cloud): State<Arc<Cloud>>, Path(id): Path<String>) -> Answer {
     let world = cloud.world();
     let vpc = world.catalog.vpcs.iter().find(|vpc| vpc.id.to_string() == id);
-    ok(json!({"vpc": vpc.ok_or_else(Problem::not_found)?}))
+    Ok(found(json!({"vpc": vpc.ok_or_else(Problem::not_found)?})))
 }

@@ -1,6 +1,6 @@
 //! `/v2/actions`, and the actions of droplets.
 
-use super::{Answer, Payload, number, ok};
+use super::{Answer, Payload, found, number};
 use crate::{
     cloud::{Cloud, Event},
     page::Paging,
@@ -26,19 +26,21 @@ pub(super) fn routes() -> Router<Arc<Cloud>> {
 /// The latest first.
 async fn all(State(cloud): State<Arc<Cloud>>, paging: Paging) -> Answer {
     let world = cloud.world();
-    ok(paging.answer("actions", world.actions.values().rev(), |action| world.action_view(action)))
+    Ok(found(paging.answer("actions", world.actions.values().rev(), |action| {
+        world.action_view(action)
+    })))
 }
 
 async fn one(State(cloud): State<Arc<Cloud>>, Path(id): Path<String>) -> Answer {
     let world = cloud.world();
-    ok(json!({"action": world.action_view(world.action(number(&id)?)?)}))
+    Ok(found(json!({"action": world.action_view(world.action(number(&id)?)?)})))
 }
 
 async fn of_droplet(State(cloud): State<Arc<Cloud>>, Path(id): Path<String>, paging: Paging) -> Answer {
     let world = cloud.world();
     let id = world.droplet(number(&id)?)?.id;
     let actions = world.actions.values().rev().filter(|action| action.droplet == id);
-    ok(paging.answer("actions", actions, |action| world.action_view(action)))
+    Ok(found(paging.answer("actions", actions, |action| world.action_view(action))))
 }
 
 async fn one_of_droplet(State(cloud): State<Arc<Cloud>>, Path((id, action)): Path<(String, String)>) -> Answer {
@@ -47,7 +49,7 @@ async fn one_of_droplet(State(cloud): State<Arc<Cloud>>, Path((id, action)): Pat
     if action.droplet != number(&id)? {
         return Err(Problem::not_found());
     }
-    ok(json!({"action": world.action_view(action)}))
+    Ok(found(json!({"action": world.action_view(action)})))
 }
 
 async fn order(State(cloud): State<Arc<Cloud>>, Path(id): Path<String>, Payload(body): Payload<Value>) -> Answer {

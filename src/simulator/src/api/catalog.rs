@@ -1,6 +1,6 @@
 //! `/v2/sizes`, `/v2/regions`, `/v2/images`.
 
-use super::{Answer, ok};
+use super::{Answer, found};
 use crate::{cloud::Cloud, page::Paging, problem::Problem, world::catalog::Image};
 use axum::{
     Router,
@@ -20,12 +20,12 @@ pub(super) fn routes() -> Router<Arc<Cloud>> {
 
 async fn sizes(State(cloud): State<Arc<Cloud>>, paging: Paging) -> Answer {
     let world = cloud.world();
-    ok(paging.answer("sizes", &world.catalog.sizes, |size| size))
+    Ok(found(paging.answer("sizes", &world.catalog.sizes, |size| size)))
 }
 
 async fn regions(State(cloud): State<Arc<Cloud>>, paging: Paging) -> Answer {
     let world = cloud.world();
-    ok(paging.answer("regions", &world.catalog.regions, |region| region))
+    Ok(found(paging.answer("regions", &world.catalog.regions, |region| region)))
 }
 
 async fn images(State(cloud): State<Arc<Cloud>>, paging: Paging) -> Answer {
@@ -43,12 +43,16 @@ async fn images(State(cloud): State<Arc<Cloud>>, paging: Paging) -> Answer {
         kind_matches && (!private || !image.public) && tag.as_ref().is_none_or(|tag| image.tags.contains(tag))
     };
     let world = cloud.world();
-    ok(paging.answer("images", world.catalog.images.iter().filter(wanted), |image| image))
+    Ok(found(paging.answer(
+        "images",
+        world.catalog.images.iter().filter(wanted),
+        |image| image,
+    )))
 }
 
 /// By id or slug.
 async fn image(State(cloud): State<Arc<Cloud>>, Path(named): Path<String>) -> Answer {
     let world = cloud.world();
     let image = world.catalog.image(&Value::String(named));
-    ok(json!({"image": image.ok_or_else(Problem::not_found)?}))
+    Ok(found(json!({"image": image.ok_or_else(Problem::not_found)?})))
 }

@@ -1,6 +1,6 @@
 //! `/v2/droplets`.
 
-use super::{Answer, Done, Payload, number, ok};
+use super::{Answer, Done, Payload, found, number};
 use crate::{
     cloud::{Cloud, Event},
     page::Paging,
@@ -36,12 +36,12 @@ pub(super) fn routes() -> Router<Arc<Cloud>> {
 }
 
 async fn list(State(cloud): State<Arc<Cloud>>, paging: Paging) -> Answer {
-    ok(cloud.world().droplet_list(&paging)?)
+    Ok(found(cloud.world().droplet_list(&paging)?))
 }
 
 async fn one(State(cloud): State<Arc<Cloud>>, Path(id): Path<String>) -> Answer {
     let world = cloud.world();
-    ok(json!({"droplet": world.droplet_view(world.droplet(number(&id)?)?)}))
+    Ok(found(json!({"droplet": world.droplet_view(world.droplet(number(&id)?)?)})))
 }
 
 async fn create(State(cloud): State<Arc<Cloud>>, paging: Paging, Payload(create): Payload<Create>) -> Answer {
@@ -106,24 +106,28 @@ async fn firewalls(State(cloud): State<Arc<Cloud>>, Path(id): Path<String>, pagi
     let world = cloud.world();
     let droplet = world.droplet(number(&id)?)?;
     let applying = world.firewalls.values().filter(|firewall| firewall.applies_to(droplet));
-    ok(paging.answer("firewalls", applying, crate::world::firewall::Firewall::view))
+    Ok(found(paging.answer(
+        "firewalls",
+        applying,
+        crate::world::firewall::Firewall::view,
+    )))
 }
 
 /// No two simulated droplets share a host.
 async fn neighbors(State(cloud): State<Arc<Cloud>>, Path(id): Path<String>) -> Answer {
     cloud.world().droplet(number(&id)?)?;
-    ok(json!({"droplets": []}))
+    Ok(found(json!({"droplets": []})))
 }
 
 async fn snapshots(State(cloud): State<Arc<Cloud>>, Path(id): Path<String>, paging: Paging) -> Answer {
     let world = cloud.world();
     let ids = &world.droplet(number(&id)?)?.snapshot_ids;
     let images = world.catalog.images.iter().filter(|image| ids.contains(&image.id));
-    ok(paging.answer("snapshots", images, |image| image))
+    Ok(found(paging.answer("snapshots", images, |image| image)))
 }
 
 /// Backups are taken by a schedule that is not simulated.
 async fn backups(State(cloud): State<Arc<Cloud>>, Path(id): Path<String>, paging: Paging) -> Answer {
     cloud.world().droplet(number(&id)?)?;
-    ok(paging.answer("backups", std::iter::empty::<Value>(), |backup| backup))
+    Ok(found(paging.answer("backups", std::iter::empty::<Value>(), |backup| backup)))
 }

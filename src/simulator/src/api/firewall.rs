@@ -1,6 +1,6 @@
 //! `/v2/firewalls`.
 
-use super::{Answer, Done, Payload, ok};
+use super::{Answer, Done, Payload, found};
 use crate::{
     cloud::Cloud,
     page::Paging,
@@ -32,11 +32,11 @@ type Shared = State<Arc<Cloud>>;
 
 async fn list(State(cloud): Shared, paging: Paging) -> Answer {
     let world = cloud.world();
-    ok(paging.answer("firewalls", world.firewalls.values(), Firewall::view))
+    Ok(found(paging.answer("firewalls", world.firewalls.values(), Firewall::view)))
 }
 
 async fn one(State(cloud): Shared, Path(id): Path<String>) -> Answer {
-    ok(json!({"firewall": cloud.world().firewall(&id)?.view()}))
+    Ok(found(json!({"firewall": cloud.world().firewall(&id)?.view()})))
 }
 
 async fn create(State(cloud): Shared, Payload(request): Payload<FirewallRequest>) -> Answer {
@@ -45,7 +45,7 @@ async fn create(State(cloud): Shared, Payload(request): Payload<FirewallRequest>
 }
 
 async fn update(State(cloud): Shared, Path(id): Path<String>, Payload(request): Payload<FirewallRequest>) -> Answer {
-    ok(change(&cloud, |world| world.firewall_update(&id, request))?)
+    Ok(found(change(&cloud, |world| world.firewall_update(&id, request))?))
 }
 
 async fn delete(State(cloud): Shared, Path(id): Path<String>) -> Done {

@@ -1,6 +1,6 @@
 //! `/v2/projects`.
 
-use super::{Answer, Done, Payload, ok};
+use super::{Answer, Done, Payload, found};
 use crate::{
     cloud::Cloud,
     page::Paging,
@@ -24,7 +24,7 @@ pub(super) fn routes() -> Router<Arc<Cloud>> {
 
 async fn list(State(cloud): State<Arc<Cloud>>, paging: Paging) -> Answer {
     let world = cloud.world();
-    ok(paging.answer("projects", world.projects.values(), |project| project))
+    Ok(found(paging.answer("projects", world.projects.values(), |project| project)))
 }
 
 async fn create(State(cloud): State<Arc<Cloud>>, Payload(request): Payload<ProjectRequest>) -> Answer {
@@ -32,11 +32,11 @@ async fn create(State(cloud): State<Arc<Cloud>>, Payload(request): Payload<Proje
 }
 
 async fn one(State(cloud): State<Arc<Cloud>>, Path(id): Path<String>) -> Answer {
-    ok(json!({"project": cloud.world().project(&id)?}))
+    Ok(found(json!({"project": cloud.world().project(&id)?})))
 }
 
 async fn update(State(cloud): State<Arc<Cloud>>, Path(id): Path<String>, Payload(request): Payload<ProjectRequest>) -> Answer {
-    ok(cloud.world().project_update(&id, request)?)
+    Ok(found(cloud.world().project_update(&id, request)?))
 }
 
 async fn delete(State(cloud): State<Arc<Cloud>>, Path(id): Path<String>) -> Done {
@@ -47,11 +47,11 @@ async fn delete(State(cloud): State<Arc<Cloud>>, Path(id): Path<String>) -> Done
 async fn resources(State(cloud): State<Arc<Cloud>>, Path(id): Path<String>, paging: Paging) -> Answer {
     let world = cloud.world();
     let project = world.project(&id)?.id;
-    ok(paging.answer("resources", world.project_droplets(project), |id| {
+    Ok(found(paging.answer("resources", world.project_droplets(project), |id| {
         resource_view(&format!("do:droplet:{id}"), "ok")
-    }))
+    })))
 }
 
 async fn assign(State(cloud): State<Arc<Cloud>>, Path(id): Path<String>, Payload(body): Payload<Assign>) -> Answer {
-    ok(cloud.world().project_assign(&id, &body)?)
+    Ok(found(cloud.world().project_assign(&id, &body)?))
 }

@@ -1,6 +1,6 @@
 //! `/v2/tags`.
 
-use super::{Answer, Done, Payload, ok};
+use super::{Answer, Done, Payload, found};
 use crate::{cloud::Cloud, page::Paging, world::tag::Resources};
 use axum::{
     Json, Router,
@@ -25,7 +25,7 @@ pub(super) fn routes() -> Router<Arc<Cloud>> {
 
 async fn list(State(cloud): State<Arc<Cloud>>, paging: Paging) -> Answer {
     let world = cloud.world();
-    ok(paging.answer("tags", &world.tags, |name| world.tag_view(name)))
+    Ok(found(paging.answer("tags", &world.tags, |name| world.tag_view(name))))
 }
 
 async fn create(State(cloud): State<Arc<Cloud>>, Payload(tag): Payload<NewTag>) -> Answer {
@@ -34,7 +34,7 @@ async fn create(State(cloud): State<Arc<Cloud>>, Payload(tag): Payload<NewTag>) 
 }
 
 async fn one(State(cloud): State<Arc<Cloud>>, Path(name): Path<String>) -> Answer {
-    ok(cloud.world().tag_get(&name)?)
+    Ok(found(cloud.world().tag_get(&name)?))
 }
 
 async fn delete(State(cloud): State<Arc<Cloud>>, Path(name): Path<String>) -> Done {

@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Progress {
-    InProgress,
+    #[serde(rename = "in-progress")]
+    Running,
     Completed,
     Errored,
 }
@@ -139,7 +140,7 @@ impl World {
             id,
             droplet,
             kind: kind.to_owned(),
-            status: Progress::InProgress,
+            status: Progress::Running,
             started_at: now(),
             completed_at: None,
             region: region.to_owned(),
@@ -150,11 +151,7 @@ impl World {
 
     /// An action has ended; the droplet takes orders again.
     pub(crate) fn action_end(&mut self, id: u64, well: bool) {
-        let Some(action) = self
-            .actions
-            .get_mut(&id)
-            .filter(|action| action.status == Progress::InProgress)
-        else {
+        let Some(action) = self.actions.get_mut(&id).filter(|action| action.status == Progress::Running) else {
             return;
         };
         action.status = if well { Progress::Completed } else { Progress::Errored };

@@ -233,8 +233,8 @@ impl World {
     /// A firewall's parts changed: every droplet that it applied to or applies to has to learn of it.
     fn firewall_changed(&mut self, id: Uuid) -> Result<(Value, Applied), Problem> {
         let firewall = self.firewalls.get_mut(&id).ok_or_else(Problem::not_found)?;
-        let applies = self.droplets.values().filter(|droplet| firewall.applies_to(droplet));
-        let targets: BTreeSet<u64> = applies.map(|droplet| droplet.id).collect();
+        let concerned = self.droplets.values().filter(|droplet| firewall.applies_to(droplet));
+        let targets: BTreeSet<u64> = concerned.map(|droplet| droplet.id).collect();
         let leaving: Vec<_> = firewall.targets.difference(&targets).map(|id| (*id, true)).collect();
         let pending: Vec<_> = targets.iter().map(|id| (*id, false)).chain(leaving).collect();
         firewall.targets = targets;
