@@ -16,7 +16,11 @@ use std::{
 use tempfile::TempDir;
 use url::Url;
 use uuid::Uuid;
-use workbench::{Engine, Registry, mcp};
+use workbench::{
+    Engine, Registry,
+    images::{self, Package},
+    mcp,
+};
 
 /// What goes wrong before a story begins.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -41,9 +45,9 @@ impl Stage {
         let registry = Registry::start(&folder.path().join("registry"), 0).await?;
         let tool = binary("reasoning-mcp-server");
         for version in ["1.0.0", "1.1.0"] {
-            workbench::images::pack_reasoning_server(&engine, &registry, &tool, version).await?;
+            images::pack(&engine, &registry, Package::reasoning_server(&tool, version)).await?;
         }
-        let package = format!("{}/{}", registry.address(), workbench::images::REASONING_SERVER);
+        let package = format!("{}/{}", registry.address(), images::REASONING_SERVER);
         Ok(Self {
             engine,
             _registry: registry,
@@ -89,7 +93,7 @@ impl World {
         let simulator = simulator::Simulator::start(config).await?;
         let address = free_address();
         let master_key = MasterKey::generate()?;
-        let settings = settings(&database_url, &simulator.base_url, &master_key, address, stage.engine.host());
+        let settings = settings(&database_url, simulator.base_url(), &master_key, address, stage.engine.host());
         let world = Self {
             sql: Sql::new(database_url.as_str()),
             control_plane: ControlPlane::new(settings.clone(), address, &folder),
@@ -301,7 +305,11 @@ impl World {
     }
 
     async fn droplets_where(&self, query: &str) -> Vec<Value> {
-        let url = format!("{}/v2/droplets?per_page=200{query}", self.simulator.base_url);
+        let url = self
+            .simulator
+            .base_url()
+            .join(&format!("/v2/droplets?per_page=200{query}"))
+            .expect("a path");
         let client = reqwest::Client::builder().no_proxy().build().expect("a client");
         let answer = client
             .get(url)
@@ -338,7 +346,11 @@ impl World {
 
     /// Destroys a droplet as somebody in the web console would: no request of ours is involved.
     pub async fn destroy_behind_our_back(&self, droplet: u64) {
-        let url = format!("{}/simulator/droplets/{droplet}/destroy", self.simulator.base_url);
+        let url = self
+            .simulator
+            .base_url()
+            .join(&format!("/simulator/droplets/{droplet}/destroy"))
+            .expect("a path");
         let client = reqwest::Client::builder().no_proxy().build().expect("a client");
         let answer = client
             .post(url)
@@ -426,11 +438,11 @@ impl World {
     }
 }
 
-fn settings(database: &Url, digitalocean: &str, key: &MasterKey, address: SocketAddr, docker_host: &str) -> Settings {
+fn settings(database: &Url, digitalocean: &Url, key: &MasterKey, address: SocketAddr, docker_host: &str) -> Settings {
     use secrecy::ExposeSecret;
     Settings(vec![
         ("TOOLPLANE_DATABASE_URL", database.to_string()),
-        ("TOOLPLANE_DIGITALOCEAN_URL", digitalocean.to_owned()),
+        ("TOOLPLANE_DIGITALOCEAN_URL", digitalocean.to_string()),
         ("TOOLPLANE_DIGITALOCEAN_TOKEN", TOKEN.to_owned()),
         ("TOOLPLANE_MASTER_KEY", key.to_hex().expose_secret().to_owned()),
         ("TOOLPLANE_INSTALLATION", "story".to_owned()),

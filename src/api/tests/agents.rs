@@ -35,6 +35,8 @@ impl Drop for Fixture {
 
 impl Fixture {
     async fn new() -> Result<Self, Failure> {
+        // Another test of this process may have been first.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let url = cluster::testing::database::<Failure, _>(async |url| {
             let database = Database::connect(&ConnectOptions::new(url.into(), None)).await?;
             database.migrate().await?;
