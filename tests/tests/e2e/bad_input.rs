@@ -34,13 +34,13 @@ async fn counts(world: &World) -> String {
     world.sql.must(&format!("select {tables}")).await
 }
 
-pub async fn an_unknown_field_in_a_manifest(world: World) {
+pub(crate) async fn an_unknown_field_in_a_manifest(world: World) {
     let manifest = format!("{CATALOG}  privileged: true\n");
     refused(&world, &manifest, &["privileged", "manifest.yaml"]).await;
 }
 
 /// The good document before the bad one is not written either.
-pub async fn a_tool_that_is_not_in_the_catalog(world: World) {
+pub(crate) async fn a_tool_that_is_not_in_the_catalog(world: World) {
     let user = world.insert_user().await;
     let manifest = format!(
         "{CATALOG}---\napiVersion: toolplane.dev/v1\nkind: AccountToolEnvironment\nmetadata:\n  name: example\nspec:\n  user_id: {user}\n  \
@@ -50,7 +50,7 @@ pub async fn a_tool_that_is_not_in_the_catalog(world: World) {
     refused(&world, &manifest, &["No Such Tool", "catalog"]).await;
 }
 
-pub async fn a_region_that_does_not_exist(world: World) {
+pub(crate) async fn a_region_that_does_not_exist(world: World) {
     let user = world.insert_user().await;
     let manifest = format!(
         "apiVersion: toolplane.dev/v1\nkind: AccountToolEnvironment\nmetadata:\n  name: example\nspec:\n  user_id: {user}\n  \
@@ -60,7 +60,7 @@ pub async fn a_region_that_does_not_exist(world: World) {
 }
 
 /// `doctor` tells at once; a control plane that runs with it creates nothing and says so in the row.
-pub async fn a_wrong_token(mut world: World) {
+pub(crate) async fn a_wrong_token(mut world: World) {
     world.set("TOOLPLANE_DIGITALOCEAN_TOKEN", "wrong");
     let output = world.settings().run(&["doctor"]).await;
     assert!(!output.status.success());
@@ -76,7 +76,7 @@ pub async fn a_wrong_token(mut world: World) {
     assert_eq!(world.all_droplets().await.len(), 0);
 }
 
-pub async fn a_port_in_use(mut world: World) {
+pub(crate) async fn a_port_in_use(mut world: World) {
     let address = free_address();
     let _taken = TcpListener::bind(address).expect("it was free a moment ago");
     world.set("TOOLPLANE_LISTEN", &address.to_string());
@@ -90,7 +90,7 @@ pub async fn a_port_in_use(mut world: World) {
 }
 
 /// `doctor` names the engine's address.
-pub async fn no_docker(mut world: World) {
+pub(crate) async fn no_docker(mut world: World) {
     let nowhere = format!("unix://{}/no.sock", world.folder().display());
     world.set("DOCKER_HOST", &nowhere);
     let output = world.settings().run(&["doctor", "--docker"]).await;
@@ -98,7 +98,7 @@ pub async fn no_docker(mut world: World) {
     assert!(said(&output).contains(&nowhere), "{}", said(&output));
 }
 
-pub async fn no_postgres(mut world: World) {
+pub(crate) async fn no_postgres(mut world: World) {
     let nowhere = free_address();
     world.set("TOOLPLANE_DATABASE_URL", &format!("postgres://nobody@{nowhere}/nothing"));
     for command in ["doctor", "serve", "get"] {

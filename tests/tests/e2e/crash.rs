@@ -8,7 +8,7 @@ const ENVIRONMENTS: usize = 5;
 const KILLS: usize = 10;
 
 /// `toolplane serve` is killed with SIGKILL at ten random moments while five environments are created.
-pub async fn ten_sigkills_while_five_environments_are_created(mut world: World) {
+pub(crate) async fn ten_sigkills_while_five_environments_are_created(mut world: World) {
     world.start().await;
     let environments = insert_environments(&world).await;
     for _ in 0..KILLS {
@@ -22,19 +22,20 @@ pub async fn ten_sigkills_while_five_environments_are_created(mut world: World) 
 }
 
 /// The database is restarted twice while five environments are created.
-pub async fn database_restarts_while_five_environments_are_created(mut world: World) {
+pub(crate) async fn database_restarts_while_five_environments_are_created(mut world: World) {
     world.own_cluster().await;
     world.start().await;
     let environments = insert_environments(&world).await;
     for _ in 0..2 {
-        tokio::time::sleep(Duration::from_millis(rand::rng().random_range(300..1_500))).await;
+        let moment = rand::rng().random_range(300..1_500);
+        tokio::time::sleep(Duration::from_millis(moment)).await;
         world.restart_database().await;
     }
     all_active_with_one_droplet_each(&world, &environments).await;
 }
 
 /// Not one notification is delivered after the start; resyncs alone converge.
-pub async fn without_notifications_resync_converges(mut world: World) {
+pub(crate) async fn without_notifications_resync_converges(mut world: World) {
     let proxy = MuteProxy::start(world.database_address()).await.expect("a loopback port");
     world.connect_through(proxy.address);
     world.set("TOOLPLANE_RESYNC_SECONDS", "2");

@@ -3,7 +3,7 @@
 use e2e::{World, eventually};
 
 /// Disabled: tools stopped, droplet destroyed, row `deleted`. Enabled again: a new droplet with the tools back.
-pub async fn a_disabled_environment_is_destroyed_and_comes_back(mut world: World) {
+pub(crate) async fn a_disabled_environment_is_destroyed_and_comes_back(mut world: World) {
     world.start().await;
     let environment = world.insert_environment().await;
     let instance = world.insert_instance(&environment, "Reasoning", "1.0.0").await;
@@ -44,7 +44,7 @@ pub async fn a_disabled_environment_is_destroyed_and_comes_back(mut world: World
 }
 
 /// The same by the first schema's word for it.
-pub async fn the_seeds_pending_deletion_is_taken_as_a_request(mut world: World) {
+pub(crate) async fn the_seeds_pending_deletion_is_taken_as_a_request(mut world: World) {
     world.start().await;
     let environment = world.insert_environment().await;
     world.until_environment(&environment, "active").await;
@@ -59,7 +59,7 @@ pub async fn the_seeds_pending_deletion_is_taken_as_a_request(mut world: World) 
 }
 
 /// The row is gone at once; its droplet follows.
-pub async fn a_deleted_row_takes_its_droplet_along(mut world: World) {
+pub(crate) async fn a_deleted_row_takes_its_droplet_along(mut world: World) {
     world.start().await;
     let environment = world.insert_environment().await;
     let instance = world.insert_instance(&environment, "Reasoning", "1.0.0").await;
@@ -75,7 +75,7 @@ pub async fn a_deleted_row_takes_its_droplet_along(mut world: World) {
 }
 
 /// A user is deleted: the cascade must not leak a droplet either, not even one that is just being made.
-pub async fn a_deleted_user_takes_the_droplet_along(mut world: World) {
+pub(crate) async fn a_deleted_user_takes_the_droplet_along(mut world: World) {
     world.start().await;
     let environment = world.insert_environment().await;
     world

@@ -3,7 +3,7 @@
 use e2e::World;
 
 /// A container is killed; the agent starts it again, and the row says that it did.
-pub async fn a_killed_container_comes_back(mut world: World) {
+pub(crate) async fn a_killed_container_comes_back(mut world: World) {
     world.start().await;
     let environment = world.insert_environment().await;
     let instance = world.insert_instance(&environment, "Reasoning", "1.0.0").await;
@@ -21,7 +21,7 @@ pub async fn a_killed_container_comes_back(mut world: World) {
 }
 
 /// A droplet is destroyed behind our back: exactly one new one, with the tools back.
-pub async fn a_droplet_destroyed_behind_our_back_is_replaced(mut world: World) {
+pub(crate) async fn a_droplet_destroyed_behind_our_back_is_replaced(mut world: World) {
     world.start().await;
     let environment = world.insert_environment().await;
     let instance = world.insert_instance(&environment, "Reasoning", "1.0.0").await;

@@ -3,7 +3,7 @@
 use e2e::World;
 
 /// A row is inserted by SQL; a droplet boots, its agent enrols, the tool runs and answers a real MCP call.
-pub async fn inserted_rows_become_a_tool_that_answers(mut world: World) {
+pub(crate) async fn inserted_rows_become_a_tool_that_answers(mut world: World) {
     world.start().await;
     let environment = world.insert_environment().await;
     let instance = world.insert_instance(&environment, "Reasoning", "1.0.0").await;
@@ -32,7 +32,7 @@ pub async fn inserted_rows_become_a_tool_that_answers(mut world: World) {
 }
 
 /// `desired_state` stops a tool and starts it again on the same port.
-pub async fn a_tool_stops_and_starts_by_desired_state(mut world: World) {
+pub(crate) async fn a_tool_stops_and_starts_by_desired_state(mut world: World) {
     world.start().await;
     let environment = world.insert_environment().await;
     let instance = world.insert_instance(&environment, "Reasoning", "1.0.0").await;
@@ -60,7 +60,7 @@ pub async fn a_tool_stops_and_starts_by_desired_state(mut world: World) {
 }
 
 /// A program written for the first schema knows only `status`; its request is taken as one.
-pub async fn a_tool_stops_and_starts_by_the_seeds_status(mut world: World) {
+pub(crate) async fn a_tool_stops_and_starts_by_the_seeds_status(mut world: World) {
     world.start().await;
     let environment = world.insert_environment().await;
     let instance = world.insert_instance(&environment, "Reasoning", "1.0.0").await;
@@ -85,7 +85,7 @@ pub async fn a_tool_stops_and_starts_by_the_seeds_status(mut world: World) {
 }
 
 /// Another version is another container behind the same port.
-pub async fn a_version_change_replaces_the_container(mut world: World) {
+pub(crate) async fn a_version_change_replaces_the_container(mut world: World) {
     world.start().await;
     let environment = world.insert_environment().await;
     let instance = world.insert_instance(&environment, "Reasoning", "1.0.0").await;
@@ -116,7 +116,7 @@ pub async fn a_version_change_replaces_the_container(mut world: World) {
 }
 
 /// A removed instance leaves nothing on the droplet, and its neighbour does not notice.
-pub async fn a_removed_tool_leaves_nothing(mut world: World) {
+pub(crate) async fn a_removed_tool_leaves_nothing(mut world: World) {
     world.start().await;
     let environment = world.insert_environment().await;
     let goes = world.insert_instance(&environment, "Goes", "1.0.0").await;

@@ -1,8 +1,6 @@
 //! End-to-end stories over real parts: Postgres, the Docker engine, a registry, the DigitalOcean simulator with real agents,
 //! and `toolplane` as a process. One process runs them all, so that engine and registry are started once and end with it.
 
-#![allow(missing_docs)]
-
 mod bad_input;
 mod crash;
 mod deletion;
@@ -10,8 +8,9 @@ mod drift;
 mod lifecycle;
 
 use e2e::{Stage, World};
+use futures::FutureExt;
 use libtest_mimic::{Arguments, Failed, Trial};
-use std::{future::Future, process::ExitCode, sync::Arc};
+use std::{any::Any, future::Future, panic::AssertUnwindSafe, process::ExitCode, sync::Arc};
 
 /// Stories that run at once: each has a control plane, a simulator and agents of its own, on two cores.
 const AT_ONCE: usize = 3;
@@ -88,7 +87,7 @@ fn stories(stage: Option<&Arc<Stage>>) -> Vec<Trial> {
 fn story<F, Fut>(name: &str, stage: Option<&Arc<Stage>>, story: F) -> Trial
 where
     F: FnOnce(World) -> Fut + Send + 'static,
-    Fut: Future<Output = ()> + Send + 'static,
+    Fut: Future<Output = ()>,
 {
     let stage = stage.cloned();
     Trial::test(name, move || {
@@ -101,25 +100,16 @@ where
             .block_on(World::new(&stage))
             .map_err(|error| Failed::from(error.to_string()))?;
         let log = world.log();
-        let played = runtime.block_on(runtime.spawn(story(world)));
-        played.map_err(|failure| {
-            Failed::from(format!(
-                "{}\n{}",
-                panic_text(failure),
-                workbench::children::log_tail(&log, 40)
-            ))
-        })
+        let played = runtime.block_on(AssertUnwindSafe(story(world)).catch_unwind());
+        played.map_err(|panic| Failed::from(format!("{}\n{}", text(panic), workbench::children::log_tail(&log, 40))))
     })
 }
 
-fn panic_text(failure: tokio::task::JoinError) -> String {
-    match failure.try_into_panic() {
-        Ok(panic) => match panic.downcast::<String>() {
-            Ok(text) => *text,
-            Err(panic) => panic
-                .downcast::<&str>()
-                .map_or_else(|_| "panicked".to_owned(), |text| (*text).to_owned()),
-        },
-        Err(failure) => failure.to_string(),
+fn text(panic: Box<dyn Any + Send>) -> String {
+    match panic.downcast::<String>() {
+        Ok(text) => *text,
+        Err(panic) => panic
+            .downcast::<&str>()
+            .map_or_else(|_| "panicked".to_owned(), |text| (*text).to_owned()),
     }
 }
