@@ -7,7 +7,7 @@ use std::{
 };
 
 /// How long anything may take on a busy machine before a story gives up. It bounds a hang; nothing is measured by it.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Looks again and again until `look` gives `Ok`, and returns that.
 ///

@@ -13,11 +13,11 @@ pub(crate) async fn enrol(
     State(backend): State<Backend>,
     Json(request): Json<EnrolRequest>,
 ) -> Result<axum::Json<EnrolResponse>, Problem> {
-    let applicant = enrolment::verify(&request, &backend.master_key).map_err(refusal)?;
+    let applicant = enrolment::verify(&request, &backend.master_key).map_err(|error| refusal(&error))?;
     let row = backend.database.intent_for_enrolment(applicant.intent_id).await?;
     let row = row
         .filter(|row| row.environment_id == applicant.environment_id)
-        .ok_or_else(|| refusal(Refusal::Token))?;
+        .ok_or_else(|| refusal(&Refusal::Token))?;
     match backend
         .database
         .intent_enrol(applicant.intent_id, &applicant.key_sha256)
@@ -42,7 +42,7 @@ pub(crate) async fn enrol(
     .map_err(|error| Problem::Internal(Box::new(error)))
 }
 
-fn refusal(refusal: Refusal) -> Problem {
+fn refusal(refusal: &Refusal) -> Problem {
     let message = refusal.to_string();
     match refusal {
         Refusal::SigningRequest(_) | Refusal::KeyKind => Problem::BadRequest(format!("csr_pem: {message}")),
