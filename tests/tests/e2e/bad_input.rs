@@ -29,7 +29,7 @@ async fn refused(world: &World, manifest: &str, names: &[&str]) {
 async fn counts(world: &World) -> String {
     let count = |table: &str| format!("(select count(*) from {table})");
     let tables = ["tool_catalog", "account_tool_environments", "account_tool_instances"]
-        .map(|table| count(table))
+        .map(count)
         .join(", ");
     world.sql.must(&format!("select {tables}")).await
 }

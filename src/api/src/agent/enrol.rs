@@ -18,18 +18,17 @@ pub(crate) async fn enrol(
     let row = row
         .filter(|row| row.environment_id == applicant.environment_id)
         .ok_or_else(|| refusal(&Refusal::Token))?;
-    match backend
+    let first = match backend
         .database
         .intent_enrol(applicant.intent_id, &applicant.key_sha256)
         .await?
     {
-        Enrolled::First => tracing::info!(environment = %row.environment_id, intent = %applicant.intent_id, "agent enrolled"),
-        Enrolled::Again => {
-            tracing::info!(environment = %row.environment_id, intent = %applicant.intent_id, "agent enrolled again")
-        }
+        Enrolled::First => true,
+        Enrolled::Again => false,
         Enrolled::OtherKey => return Err(refuse_other_key(&backend, &row).await?),
         Enrolled::Expired => return Err(Problem::Forbidden(expired(&row))),
-    }
+    };
+    tracing::info!(environment = %row.environment_id, intent = %applicant.intent_id, first, "agent enrolled");
     enrolment::admit(
         &applicant,
         &backend.master_key,
