@@ -6,6 +6,7 @@ use crate::{
 };
 use jiff::Timestamp;
 use model::{EnvironmentId, Event, InstanceId};
+use std::time::Duration;
 
 /// An event as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -68,5 +69,16 @@ impl Database {
             last_seen: row.last_seen.to_jiff(),
         });
         Ok(events.collect())
+    }
+
+    /// Forgets events that were last seen longer ago than this, and says how many there were.
+    pub async fn event_prune(&self, older_than: Duration) -> Result<u64, Error> {
+        let pruned = sqlx::query!(
+            "delete from reconcile_events where last_seen < clock_timestamp() - make_interval(secs => $1)",
+            older_than.as_secs_f64(),
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(pruned.rows_affected())
     }
 }

@@ -1,0 +1,20 @@
+//! The schema over a real server: one private cluster for all of them, a fresh migrated database for each.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod agents;
+mod applying;
+mod doctor;
+mod events;
+mod guard;
+mod intents;
+mod leases;
+mod migrations;
+mod notifications;
+mod privileges;
+mod sources;
+mod specification;
+mod status;
+mod support;
+mod tenancy;
+mod tombstones;
