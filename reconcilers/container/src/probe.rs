@@ -20,6 +20,8 @@ use tokio::{
 
 mod http;
 mod mcp;
+#[cfg(test)]
+mod tests;
 
 /// The longest that one probe takes.
 pub(crate) const LIMIT: Duration = Duration::from_secs(5);

@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use model::{DesiredInstance, DesiredSet, DropletId, InstanceId};
 use runtime::{Reason, Wake};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -153,17 +153,13 @@ async fn follow_connection(sources: &Sources, sender: &Sender) -> Result<(), Eng
     loop {
         let mut keys = known(sources);
         let listed = sources.engine.containers(label_filters(sources.droplet, None)).await?;
-        keys.extend(
-            listed
-                .into_iter()
-                .filter_map(|summary| instance_of(&summary.labels?.into_iter().collect())),
-        );
+        keys.extend(listed.iter().filter_map(|summary| instance_of(summary.labels.as_ref()?)));
         sources.cache.trust_anew();
         wake(sender, keys, Reason::Resynced).await;
         let resync = Instant::now() + sources.resync;
         while let Ok(event) = timeout_at(resync, events.next()).await {
             let Some(event) = event else { return Ok(()) };
-            if let Some(key) = subject(event?) {
+            if let Some(key) = subject(&event?) {
                 sources.cache.invalidate(key);
                 wake(sender, [key], Reason::Changed).await;
             }
@@ -178,10 +174,36 @@ fn known(sources: &Sources) -> BTreeSet<InstanceId> {
     keys
 }
 
-fn subject(event: EventMessage) -> Option<InstanceId> {
-    instance_of(&event.actor?.attributes?.into_iter().collect())
+/// An event carries the labels of its container.
+fn subject(event: &EventMessage) -> Option<InstanceId> {
+    instance_of(event.actor.as_ref()?.attributes.as_ref()?)
 }
 
-fn instance_of(labels: &BTreeMap<String, String>) -> Option<InstanceId> {
+fn instance_of(labels: &HashMap<String, String>) -> Option<InstanceId> {
     labels.get(labels::INSTANCE)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_set_wakes_what_it_adds_changes_and_removes() {
+        let [same, other, added, removed] = [1, 2, 3, 4].map(|n| InstanceId(uuid::Uuid::from_u128(n)));
+        let before = BTreeMap::from([(same, "a"), (other, "a"), (removed, "a")]);
+        let after = BTreeMap::from([(same, "a"), (other, "b"), (added, "a")]);
+        assert_eq!(changed(&before, &after), [other, added, removed].into());
+    }
+
+    #[test]
+    fn an_event_names_its_instance_by_label_alone() {
+        let event = |attributes: serde_json::Value| -> EventMessage {
+            serde_json::from_value(serde_json::json!({"Actor": {"ID": "c", "Attributes": attributes}})).unwrap()
+        };
+        let id = InstanceId(uuid::Uuid::from_u128(1));
+        let labelled = event(serde_json::json!({"io.toolplane.instance": id, "exitCode": "1"}));
+        assert_eq!(subject(&labelled), Some(id));
+        let named = event(serde_json::json!({"name": format!("toolplane-1-{id}")}));
+        assert_eq!(subject(&named), None);
+    }
 }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::container::ContainerId;
 use model::{InstanceId, container::ContainerDefaults};
+use runtime::Error;
 
 mod world;
 
