@@ -8,7 +8,9 @@ use tokio::process::Command;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<ExitCode, Box<dyn Error>> {
     let mut arguments = env::args_os().skip(1);
-    let program = arguments.next().ok_or("a command is missing: with_database COMMAND [ARGUMENT]...")?;
+    let program = arguments
+        .next()
+        .ok_or("a command is missing: with_database COMMAND [ARGUMENT]...")?;
     let cluster = Cluster::start(Options::default()).await?;
     let url = cluster.create_database("scratch").await?;
     let status = Command::new(program)

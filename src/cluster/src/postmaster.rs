@@ -8,6 +8,7 @@ use nix::{
 };
 use std::{
     fs::{self, File},
+    os::unix::process::CommandExt,
     process::{ExitStatus, Stdio},
     time::Duration,
 };
@@ -50,6 +51,8 @@ impl Postmaster {
         }
         command
             .current_dir(directory.path())
+            // Ctrl-C in a terminal is meant for whoever started us, and he says when the database ends.
+            .process_group(0)
             .stdin(Stdio::null())
             .stdout(log.try_clone().map_err(spawn_failed)?)
             .stderr(log);

@@ -2,7 +2,7 @@
 
 mod apply;
 mod connect;
-//mod demo;
+mod demo;
 mod doctor;
 mod get;
 mod migrate;
@@ -22,7 +22,9 @@ pub(crate) fn run(arguments: Arguments) -> miette::Result<ExitCode> {
         Command::Serve(_) => "info",
         Command::Migrate(_) | Command::Apply(_) | Command::Get(_) | Command::Doctor(_) | Command::Demo(_) => "error",
     };
-    telemetry::log(arguments.log.as_deref(), arguments.log_format, default)?;
+    if !matches!(arguments.command, Command::Demo(_)) {
+        telemetry::log(arguments.log.as_deref(), arguments.log_format, default)?;
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -33,7 +35,7 @@ pub(crate) fn run(arguments: Arguments) -> miette::Result<ExitCode> {
 
 async fn dispatch(command: Command, config: Option<PathBuf>) -> miette::Result<ExitCode> {
     match command {
-        Command::Serve(_) | Command::Demo(_) => Ok(ExitCode::SUCCESS),
+        Command::Serve(_) => Ok(ExitCode::SUCCESS),
         Command::Migrate(migrate) => migrate::run(migrate.check, load(&migrate.settings, config)?).await,
         Command::Apply(apply) => {
             let settings = load(&apply.settings, config)?;
@@ -44,7 +46,7 @@ async fn dispatch(command: Command, config: Option<PathBuf>) -> miette::Result<E
             get::run(&get, settings).await
         }
         Command::Doctor(doctor) => doctor::run(doctor.demo, load(&doctor.settings, config)).await,
-        //Command::Demo(demo) => demo::run(demo).await,
+        Command::Demo(demo) => demo::run(demo).await,
     }
 }
 

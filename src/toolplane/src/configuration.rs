@@ -10,7 +10,6 @@ mod layers;
 mod settings;
 mod table;
 
-pub(crate) use error::Error;
 pub(crate) use flags::Flags;
 pub(crate) use settings::Settings;
 pub(crate) use table::groups;

@@ -3,7 +3,7 @@
 use crate::cli::LogFormat;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use miette::{IntoDiagnostic, WrapErr};
-use std::io::IsTerminal;
+use std::{fs::File, io::IsTerminal, path::Path, sync::Mutex};
 use tracing_subscriber::EnvFilter;
 
 /// Starts logging to standard error. `default` is the filter when nobody gave one.
@@ -22,6 +22,20 @@ pub(crate) fn log(filter: Option<&str>, format: Option<LogFormat>, default: &str
         LogFormat::Pretty => builder.compact().try_init(),
     };
     started.map_err(|error| miette::miette!("cannot start logging: {error}"))
+}
+
+/// Starts logging to a file, for a command whose standard error a person looks at.
+pub(crate) fn log_to_file(path: &Path, filter: &str) -> miette::Result<()> {
+    let file = File::options().create(true).append(true).open(path);
+    let file = file
+        .into_diagnostic()
+        .wrap_err_with(|| format!("cannot write {}", path.display()))?;
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(filter))
+        .with_writer(Mutex::new(file))
+        .with_ansi(false)
+        .try_init()
+        .map_err(|error| miette::miette!("cannot start logging: {error}"))
 }
 
 /// Collects metrics from now on; the handle renders them in Prometheus's format.

@@ -128,14 +128,19 @@ impl Engine {
 
     fn command(&self, arguments: &[&str]) -> Result<Command, Error> {
         let mut command = Command::new(find_program("docker", REMEDY)?);
+        command.args(arguments);
+        self.address(&mut command);
+        Ok(command)
+    }
+
+    /// Has the `docker` commands that `command` runs speak to this engine.
+    pub(crate) fn address(&self, command: &mut Command) {
         command
-            .args(arguments)
             .env("DOCKER_HOST", &self.host)
             .env("DOCKER_CONFIG", &self.configuration)
             // The classic builder: BuildKit is a separate package, and packing one file needs none of it.
             .env("DOCKER_BUILDKIT", "0")
             .env("DOCKER_CLI_HINTS", "false");
-        Ok(command)
     }
 
     /// Removes every container and network of a private engine: their bridges would stay in the kernel.

@@ -3,6 +3,9 @@
 use crate::{Engine, Error, Registry};
 use std::path::Path;
 
+/// The name under which the example tool is published.
+pub const REASONING_SERVER: &str = "agentopia/reasoning-mcp-server";
+
 /// What an image is made of.
 #[derive(Clone, Copy, Debug)]
 pub struct Package<'a> {
@@ -20,7 +23,7 @@ impl<'a> Package<'a> {
     /// The example tool, whose binary lies at `binary`.
     pub fn reasoning_server(binary: &'a Path, version: &'a str) -> Self {
         Self {
-            name: "agentopia/reasoning-mcp-server",
+            name: REASONING_SERVER,
             version,
             recipe: include_str!("../../reasoning-mcp-server/Dockerfile"),
             binary,

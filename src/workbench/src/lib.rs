@@ -9,10 +9,12 @@ pub mod children;
 pub mod engine;
 pub mod error;
 pub mod images;
+pub mod janitor;
 pub mod mcp;
 pub mod registry;
 
 pub use children::Child;
 pub use engine::Engine;
 pub use error::Error;
+pub use janitor::Janitor;
 pub use registry::Registry;

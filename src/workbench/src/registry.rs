@@ -44,7 +44,8 @@ impl Registry {
     }
 }
 
-fn free_address(preferred_port: u16) -> std::io::Result<SocketAddr> {
+/// A loopback address on which nobody listens now: on `preferred_port` or, when that is taken, on any.
+pub fn free_address(preferred_port: u16) -> std::io::Result<SocketAddr> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, preferred_port))
         .or_else(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))?
         .local_addr()

@@ -5,6 +5,8 @@ mod document;
 mod row;
 mod watch;
 
+pub(super) use row::spelled;
+
 use super::connect;
 use crate::{
     cli::{Get, Kind, Output},

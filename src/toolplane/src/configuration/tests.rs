@@ -1,4 +1,4 @@
-use super::{Error, Settings, table};
+use super::{Settings, error::Error, table};
 use secrecy::ExposeSecret;
 use std::{
     collections::{BTreeMap, HashMap},

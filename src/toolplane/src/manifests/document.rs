@@ -119,6 +119,12 @@ struct Metadata {
     _created_at: IgnoredAny,
 }
 
+impl EnvironmentSpec {
+    pub(crate) fn user_id(&self) -> model::UserId {
+        self.user_id.value.into()
+    }
+}
+
 impl Manifest {
     pub(super) fn place(&self, location: Location) -> Place {
         self.document.place(Some(location))

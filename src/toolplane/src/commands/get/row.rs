@@ -137,7 +137,7 @@ fn catalog_entry(row: &CatalogEntry, wide: bool) -> Cells {
 }
 
 /// As the database spells an enum.
-pub(super) fn spelled(value: &impl Serialize) -> String {
+pub(crate) fn spelled(value: &impl Serialize) -> String {
     match serde_json::to_value(value) {
         Ok(serde_json::Value::String(text)) => text,
         Ok(other) => other.to_string(),

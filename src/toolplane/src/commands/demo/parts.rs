@@ -1,0 +1,290 @@
+//! The parts, each as it would be in production, and in the order in which they come and go.
+
+use super::{folder::Folder, progress::Progress};
+use agent_api::MasterKey;
+use cluster::Cluster;
+use miette::{IntoDiagnostic, WrapErr};
+use model::EnvironmentId;
+use schema::{ConnectOptions, Database, Role};
+use secrecy::SecretString;
+use simulator::Simulator;
+use std::{net::SocketAddr, path::PathBuf, process::Command, time::Duration};
+use workbench::{Child, Engine, Janitor, Registry, images, registry::free_address};
+
+/// The versions of the example tool that are packed.
+const VERSIONS: [&str; 2] = ["1.0.0", "1.1.0"];
+
+/// Where `serve` would listen unless told otherwise; anywhere else when that is taken.
+const PREFERRED_PORT: u16 = 8443;
+const PREFERRED_DASHBOARD_PORT: u16 = 8080;
+const PREFERRED_REGISTRY_PORT: u16 = 5000;
+
+/// Everything that runs. A part that is not there yet, or not any more, is `None`. Dropped, they end from the first field to the
+/// last; [`Parts::end`] does it gently.
+#[derive(Debug)]
+pub(super) struct Parts {
+    control_plane: Option<Child>,
+    simulator: Option<simulator::Handle>,
+    janitor: Option<Janitor>,
+    registry: Option<Registry>,
+    database: Option<Database>,
+    cluster: Option<Cluster>,
+    images: Vec<String>,
+    engine: Option<Engine>,
+    master_key: MasterKey,
+    database_file: PathBuf,
+    listen: Option<SocketAddr>,
+    dashboard: Option<SocketAddr>,
+    folder: Folder,
+}
+
+impl Parts {
+    pub(super) fn new(folder: Folder) -> miette::Result<Self> {
+        let master_key = MasterKey::generate().into_diagnostic()?;
+        Ok(Self {
+            control_plane: None,
+            simulator: None,
+            janitor: None,
+            registry: None,
+            database: None,
+            cluster: None,
+            images: Vec::new(),
+            engine: None,
+            master_key,
+            database_file: PathBuf::new(),
+            listen: None,
+            dashboard: None,
+            folder,
+        })
+    }
+
+    pub(super) fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
+    pub(super) fn master_key(&self) -> &MasterKey {
+        &self.master_key
+    }
+
+    /// The file with the database's address.
+    pub(super) fn database_file(&self) -> &PathBuf {
+        &self.database_file
+    }
+
+    pub(super) fn dashboard(&self) -> Option<SocketAddr> {
+        self.dashboard
+    }
+
+    pub(super) fn engine(&self) -> miette::Result<&Engine> {
+        self.engine.as_ref().ok_or_else(|| missing("engine"))
+    }
+
+    pub(super) fn database(&self) -> miette::Result<&Database> {
+        self.database.as_ref().ok_or_else(|| missing("database"))
+    }
+
+    /// `127.0.0.1:5000`
+    pub(super) fn registry_address(&self) -> miette::Result<SocketAddr> {
+        self.registry
+            .as_ref()
+            .map(Registry::address)
+            .ok_or_else(|| missing("registry"))
+    }
+
+    /// Starts everything, the control plane last.
+    pub(super) async fn start(&mut self, progress: &Progress) -> miette::Result<()> {
+        let tool = binary("reasoning-mcp-server")?;
+        let agent = binary("dtma")?;
+        self.start_database(progress).await?;
+        self.start_engine(progress).await?;
+        self.pack(progress, &tool).await?;
+        self.start_simulator(progress).await?;
+        self.start_control_plane(progress, &agent).await
+    }
+
+    async fn start_database(&mut self, progress: &Progress) -> miette::Result<()> {
+        let step = progress.step("PostgreSQL");
+        step.waiting("a private cluster to be made and started");
+        let cluster = Cluster::start(cluster::Options::default())
+            .await
+            .into_diagnostic()
+            .wrap_err("PostgreSQL does not start")?;
+        let url = cluster
+            .create_database("toolplane")
+            .await
+            .into_diagnostic()
+            .wrap_err("no database could be made")?;
+        self.cluster = Some(cluster);
+        let url = SecretString::from(url);
+        self.database_file = self.folder.keep_secret("database-url", &url)?;
+        step.waiting("migrations");
+        let owner = Database::connect(&ConnectOptions::new(url.clone(), None))
+            .await
+            .into_diagnostic()?;
+        let applied = owner.migrate().await.into_diagnostic().wrap_err("the migration failed")?;
+        owner.close().await;
+        let database = Database::connect(&ConnectOptions::new(url, Some(Role::Service)))
+            .await
+            .into_diagnostic()?;
+        self.database = Some(database);
+        step.done(&format!("private, {} migrations applied", applied.len()));
+        Ok(())
+    }
+
+    async fn start_engine(&mut self, progress: &Progress) -> miette::Result<()> {
+        let step = progress.step("container engine");
+        step.waiting("an engine to answer");
+        let engine = Engine::find_or_start(self.folder.path()).await.into_diagnostic()?;
+        let kind = if engine.is_private() { "private" } else { "yours" };
+        step.done(&format!("{kind}, {}", engine.host()));
+        self.engine = Some(engine);
+        let step = progress.step("image registry");
+        let registry = Registry::start(self.folder.path(), PREFERRED_REGISTRY_PORT)
+            .await
+            .into_diagnostic()?;
+        step.done(&registry.address().to_string());
+        self.registry = Some(registry);
+        Ok(())
+    }
+
+    async fn pack(&mut self, progress: &Progress, tool: &std::path::Path) -> miette::Result<()> {
+        let step = progress.step("example tool");
+        let registry = self.registry.as_ref().ok_or_else(|| missing("registry"))?;
+        let engine = self.engine()?;
+        let mut packed = Vec::new();
+        for version in VERSIONS {
+            step.waiting(&format!("version {version} to be packed FROM scratch and pushed"));
+            let image = images::pack_reasoning_server(engine, registry, tool, version).await;
+            packed.push(image.into_diagnostic().wrap_err("the example tool could not be packed")?);
+        }
+        self.images = packed;
+        step.done(&format!(
+            "reasoning-mcp-server {} packed from scratch and pushed",
+            VERSIONS.join(" and ")
+        ));
+        Ok(())
+    }
+
+    async fn start_simulator(&mut self, progress: &Progress) -> miette::Result<()> {
+        let step = progress.step("simulated DigitalOcean");
+        let token = SecretString::from(format!("dop_v1_{}", uuid::Uuid::new_v4().simple()));
+        self.folder.keep_secret("digitalocean-token", &token)?;
+        let mut config = simulator::Config::new(token, self.folder.path().join("simulator"));
+        self.engine()?.host().clone_into(&mut config.docker_host);
+        let simulator = Simulator::start(config).await.into_diagnostic()?;
+        step.done(simulator.base_url().as_str());
+        self.simulator = Some(simulator);
+        Ok(())
+    }
+
+    /// `toolplane serve` with everything given by its environment, and nothing of ours but the path.
+    async fn start_control_plane(&mut self, progress: &Progress, agent: &std::path::Path) -> miette::Result<()> {
+        let step = progress.step("control plane");
+        let address = |port| free_address(port).into_diagnostic().wrap_err("no loopback port is free");
+        let (listen, dashboard) = (address(PREFERRED_PORT)?, address(PREFERRED_DASHBOARD_PORT)?);
+        let simulator = self.simulator.as_ref().ok_or_else(|| missing("simulator"))?;
+        let master_key = self.folder.keep_secret("master-key", &self.master_key.to_hex())?;
+        let secrets = self.folder.path().join("secrets");
+        let us = std::env::current_exe().into_diagnostic()?;
+        let mut command = Command::new(us);
+        command
+            .arg("serve")
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("TOOLPLANE_DATABASE_URL_FILE", &self.database_file)
+            .env("TOOLPLANE_DIGITALOCEAN_TOKEN_FILE", secrets.join("digitalocean-token"))
+            .env("TOOLPLANE_DIGITALOCEAN_URL", simulator.base_url().as_str())
+            .env("TOOLPLANE_MASTER_KEY_FILE", master_key)
+            .env("TOOLPLANE_INSTALLATION", "demo")
+            .env("TOOLPLANE_LISTEN", listen.to_string())
+            .env("TOOLPLANE_DASHBOARD_LISTEN", dashboard.to_string())
+            .env("TOOLPLANE_AGENT_BINARY", agent)
+            .env("TOOLPLANE_BACKEND_CIDRS", "127.0.0.0/8")
+            .env("TOOLPLANE_HEARTBEAT_SECONDS", "2")
+            .env("TOOLPLANE_FLEET_SWEEP_SECONDS", "5")
+            .env("TOOLPLANE_LEASE_SECONDS", "5")
+            .env("TOOLPLANE_LOG_FORMAT", "pretty");
+        step.waiting("`toolplane serve` to listen");
+        let mut child = Child::spawn("toolplane serve", &command, &self.folder.log("serve")).into_diagnostic()?;
+        let listens = || async move { tokio::net::TcpStream::connect(listen).await.is_ok() };
+        child.wait_until(Duration::from_secs(60), listens).await.into_diagnostic()?;
+        self.control_plane = Some(child);
+        (self.listen, self.dashboard) = (Some(listen), Some(dashboard));
+        step.done(&format!("https://{listen}, dashboard http://{dashboard}"));
+        Ok(())
+    }
+
+    /// From now on, what this environment's droplet leaves on an engine that is not ours is removed even if we are killed.
+    pub(super) fn watch_over(&mut self, environment: EnvironmentId) -> miette::Result<()> {
+        let engine = self.engine()?;
+        if !engine.is_private() {
+            let label = format!("io.toolplane.environment={environment}");
+            self.janitor = Some(Janitor::watch(engine, &label).into_diagnostic()?);
+        }
+        Ok(())
+    }
+
+    /// Fails when the control plane has ended by itself.
+    pub(super) fn check(&mut self) -> miette::Result<()> {
+        match &mut self.control_plane {
+            Some(child) => child.check().into_diagnostic(),
+            None => Err(missing("control plane")),
+        }
+    }
+
+    /// Ends when a part does that should not.
+    pub(super) async fn watch(&mut self) -> miette::Report {
+        loop {
+            if let Err(error) = self.check() {
+                return error;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    /// Ends everything, the control plane first, and removes what was made but for the logs.
+    pub(super) async fn end(mut self, progress: &Progress) {
+        let step = progress.step("ending");
+        if let Some(mut child) = self.control_plane.take() {
+            step.waiting("the control plane");
+            child.stop(Duration::from_secs(20)).await;
+        }
+        if let Some(simulator) = self.simulator.take() {
+            step.waiting("droplets and their containers");
+            simulator.shutdown().await;
+        }
+        self.janitor.take();
+        step.waiting("registry, engine, database");
+        self.registry.take();
+        if let Some(database) = self.database.take() {
+            database.close().await;
+        }
+        if let Some(engine) = self.engine.take() {
+            for image in self.images.drain(..).filter(|_| !engine.is_private()) {
+                // Gone already unless a droplet pulled it.
+                let _ = engine.docker(&["rmi", "--force", &image]).await;
+            }
+        }
+        self.cluster.take();
+        self.folder.clear();
+        step.done(&format!("nothing is left but the logs in {}", self.folder.logs().display()));
+    }
+}
+
+/// A program that is built together with this one.
+fn binary(name: &str) -> miette::Result<PathBuf> {
+    let us = std::env::current_exe().into_diagnostic()?;
+    let path = us.parent().map(|folder| folder.join(name)).unwrap_or_default();
+    if path.is_file() {
+        return Ok(path);
+    }
+    Err(miette::miette!(
+        help = "`cargo build --workspace --bins` builds all programs into one folder",
+        "{} is missing: the demo needs it beside toolplane",
+        path.display()
+    ))
+}
+
+fn missing(part: &str) -> miette::Report {
+    miette::miette!("the {part} is not running")
+}

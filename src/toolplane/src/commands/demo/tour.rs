@@ -1,0 +1,35 @@
+//! How to look around, while it stays up.
+
+use super::{parts::Parts, rows::Account};
+
+/// Prints commands that work as they stand.
+pub(super) fn print(parts: &Parts, account: &Account) {
+    let us = std::env::current_exe().unwrap_or_else(|_| "toolplane".into());
+    let us = us.display();
+    let database = parts.database_file().display();
+    let environment = account.environment.id;
+    let docker = parts.engine().map(|engine| engine.host().to_owned()).unwrap_or_default();
+    let dashboard = parts
+        .dashboard()
+        .map(|address| format!("  http://{address}/   every environment and tool\n\n"))
+        .unwrap_or_default();
+    println!(
+        "\
+Look around:
+
+{dashboard}  export TOOLPLANE_DATABASE_URL_FILE={database}
+  {us} get environments --watch
+  {us} get instances -o wide
+  {us} get catalog -o yaml
+
+  psql \"$(cat {database})\" -c 'select last_seen, reason, message, cause from reconcile_events order by last_seen'
+  psql \"$(cat {database})\" -c \"update account_tool_instances set version_to_run = '1.1.0'\"
+  psql \"$(cat {database})\" -c \"update account_tool_environments set desired_state = 'deleted' where id = '{environment}'\"
+
+  docker --host {docker} ps --filter label=io.toolplane.environment={environment}
+  tail -f {logs}/serve.log
+
+Ctrl-C ends it all.",
+        logs = parts.folder().logs().display()
+    );
+}
