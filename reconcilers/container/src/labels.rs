@@ -13,7 +13,7 @@ pub const ENVIRONMENT: &str = "io.toolplane.environment";
 pub const INSTANCE: &str = "io.toolplane.instance";
 /// The generation of the instance's row that a container was created for.
 pub const GENERATION: &str = "io.toolplane.generation";
-/// The versioned hash of the specification that a container was created from ([`crate::spec_hash`]).
+/// The versioned hash of the specification that a container was created from.
 pub const SPEC_HASH: &str = "io.toolplane.spec-hash";
 /// The tool's version that a container runs.
 pub const VERSION: &str = "io.toolplane.version";
