@@ -77,12 +77,10 @@ pub enum Cause {
     Superseded(DropletId),
     /// The lag window passed and no droplet of the intent was seen.
     LagWindowPassed(IntentId),
+    /// A pass that could not be finished.
+    PassFailed,
     /// The create was never sent.
     NeverSent(IntentId),
-    /// The agent's heartbeats came, or failed to come.
-    Heartbeat,
-    /// The fleet could not be read.
-    FleetUnknown,
 }
 
 impl fmt::Display for Cause {
@@ -96,9 +94,8 @@ impl fmt::Display for Cause {
             Self::Duplicate { kept } => write!(f, "droplet {kept} is the environment's"),
             Self::Superseded(id) => write!(f, "droplet {id} is of a superseded intent"),
             Self::LagWindowPassed(id) => write!(f, "no droplet of intent {id} within the lag window"),
+            Self::PassFailed => f.write_str("a pass could not be finished"),
             Self::NeverSent(id) => write!(f, "intent {id} was never sent"),
-            Self::Heartbeat => f.write_str("the agent's heartbeats"),
-            Self::FleetUnknown => f.write_str("the fleet could not be read"),
         }
     }
 }

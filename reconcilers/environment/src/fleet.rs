@@ -4,16 +4,16 @@
 //! requests, or judge what a change means. Promises: what was read later is never replaced by what was read earlier, and an
 //! environment whose droplets changed, came or went is handed to every subscriber.
 
+use crate::wakes::Wakes;
 use futures::Stream;
 use jiff::Timestamp;
 use model::{DropletId, EnvironmentId, IntentId};
-use runtime::Observation;
+use runtime::{Observation, Wake};
 use std::{
     collections::HashMap,
     net::Ipv4Addr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock, RwLockWriteGuard},
 };
-use tokio::sync::mpsc;
 
 /// Whether a droplet runs, as DigitalOcean says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -86,7 +86,7 @@ pub struct Fleet {
 #[derive(Debug, Default)]
 struct Shared {
     seen: RwLock<Seen>,
-    subscribers: Mutex<Vec<mpsc::UnboundedSender<EnvironmentId>>>,
+    wakes: Wakes,
 }
 
 #[derive(Debug, Default)]
@@ -149,7 +149,7 @@ impl Fleet {
             changed
         };
         if changed {
-            self.wake([environment]);
+            self.shared.wakes.wake([environment]);
         }
         sighting
     }
@@ -191,31 +191,21 @@ impl Fleet {
                 }
             }
         }
-        self.wake(changed);
+        self.shared.wakes.wake(changed);
+    }
+
+    /// Forgets an environment that there is no more.
+    pub fn forget(&self, environment: EnvironmentId) {
+        self.write().environments.remove(&environment);
     }
 
     /// Every environment whose droplets change from now on.
-    pub fn changes(&self) -> impl Stream<Item = EnvironmentId> + Send + Unpin + use<> {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        self.subscribers().push(sender);
-        Box::pin(futures::stream::unfold(receiver, |mut receiver| async move {
-            receiver.recv().await.map(|environment| (environment, receiver))
-        }))
+    pub fn changes(&self) -> impl Stream<Item = Wake<EnvironmentId>> + Send + use<> {
+        self.shared.wakes.subscribe()
     }
 
-    fn wake(&self, environments: impl IntoIterator<Item = EnvironmentId>) {
-        let mut subscribers = self.subscribers();
-        for environment in environments {
-            subscribers.retain(|subscriber| subscriber.send(environment).is_ok());
-        }
-    }
-
-    fn write(&self) -> std::sync::RwLockWriteGuard<'_, Seen> {
+    fn write(&self) -> RwLockWriteGuard<'_, Seen> {
         self.shared.seen.write().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn subscribers(&self) -> MutexGuard<'_, Vec<mpsc::UnboundedSender<EnvironmentId>>> {
-        self.shared.subscribers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -273,11 +263,11 @@ mod tests {
             EnvironmentId::random(),
         );
         fleet.sweep([(same, droplet(1)), (gone, droplet(2))], at(1));
-        let mut changes = fleet.changes();
+        let mut changes = Box::pin(fleet.changes());
         fleet.sweep([(same, droplet(1)), (fresh, droplet(3))], at(2));
         let mut woken = Vec::new();
-        while let Some(Some(environment)) = changes.next().now_or_never() {
-            woken.push(environment);
+        while let Some(Some(wake)) = changes.next().now_or_never() {
+            woken.push(wake.key);
         }
         woken.sort_unstable();
         let mut expected = vec![gone, fresh];

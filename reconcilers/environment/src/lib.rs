@@ -1,9 +1,221 @@
-//! The environment reconciler.
+//! The environment reconciler: exactly one droplet for each environment that wants one, and none for the others.
+//!
+//! Owns: droplets, provisioning intents, tombstones, and the status columns of environments. Must not: know firewalls or tools,
+//! or touch a droplet whose tags do not name this installation and this environment. Promises: see [`decide`].
+//!
+//! ```text
+//!  row or tombstone + latest intent + last report        (record: from memory, or read again)
+//!  droplets (fleet: swept, or read again) + outbox       (observe)
+//!        |
+//!      decide  ------------------------------> status, conditions, events
+//!        |
+//!  announce -> create -> name -> adopt          power on          delete -> seen to be gone -> finish
+//! ```
 
+mod act;
 pub mod action;
 pub mod decide;
+mod failure;
 pub mod fleet;
+pub mod heartbeats;
 pub mod observe;
 pub mod outbox;
 pub mod policy;
 pub mod status;
+mod wakes;
+
+pub use action::{Action, Cause};
+pub use fleet::Fleet;
+pub use heartbeats::Heartbeats;
+pub use observe::Observed;
+pub use policy::Policy;
+pub use status::StatusWrite;
+
+use agent_api::MasterKey;
+use futures::{Stream, stream};
+use jiff::Timestamp;
+use model::{EnvironmentId, EnvironmentRecord, EventType, InstallationId, record::Subject};
+use outbox::Outbox;
+use runtime::{Error, Plan, Read, Reconciler, Store, Wake};
+use schema::{Database, LeaseKeeper, Written};
+use status::{event, with_failure};
+use std::{sync::Arc, time::Duration};
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+/// What the reconciler has to be told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Named by the tags of everything that it makes.
+    pub installation: InstallationId,
+    /// The durations that it decides by.
+    pub policy: Policy,
+    /// How often the whole fleet is read.
+    pub fleet_sweep: Duration,
+    /// Base URL under which agents reach the control plane.
+    pub backend_url: Url,
+    /// Whom agents trust for it, as PEM.
+    pub backend_ca_pem: String,
+    /// Where agents' binary is downloaded from.
+    pub agent_url: Url,
+    /// SHA-256 of that binary, as 64 hex digits.
+    pub agent_sha256: String,
+    /// For how long a new droplet's first enrolment is taken.
+    pub enrolment_ttl: Duration,
+    /// Keys of the DigitalOcean account that may log in; without any, DigitalOcean mails a root password.
+    pub ssh_keys: Vec<String>,
+}
+
+/// The reconciler. One for each process.
+#[derive(Debug)]
+pub struct EnvironmentReconciler {
+    database: Database,
+    leases: LeaseKeeper,
+    client: digitalocean::Client,
+    fleet: Fleet,
+    heartbeats: Heartbeats,
+    outbox: Outbox,
+    master_key: MasterKey,
+    config: Config,
+    records: Store<EnvironmentId, EnvironmentRecord>,
+}
+
+impl EnvironmentReconciler {
+    /// A reconciler that has seen nothing yet. `records` are those of the shards that `leases` holds.
+    pub fn new(
+        database: Database,
+        leases: LeaseKeeper,
+        client: digitalocean::Client,
+        fleet: Fleet,
+        master_key: MasterKey,
+        config: Config,
+        records: Store<EnvironmentId, EnvironmentRecord>,
+    ) -> Self {
+        Self {
+            database,
+            leases,
+            client,
+            fleet,
+            heartbeats: Heartbeats::new(),
+            outbox: Outbox::default(),
+            master_key,
+            config,
+            records,
+        }
+    }
+
+    /// The environments to work on beside those whose record changed: droplets that changed, agents that fell silent.
+    pub fn wakes(&self) -> impl Stream<Item = Wake<EnvironmentId>> + Send + use<> {
+        stream::select(Box::pin(self.fleet.changes()), Box::pin(self.heartbeats.silent()))
+    }
+
+    /// What has to run beside the controller: the sweep of the fleet, and the watch over heartbeats. Ends at shutdown.
+    pub fn background(&self, shutdown: CancellationToken) -> impl Future<Output = ()> + Send + use<> {
+        let Config {
+            installation,
+            policy,
+            fleet_sweep,
+            ..
+        } = self.config.clone();
+        let sweep = observe::sweep(
+            self.client.clone(),
+            installation,
+            self.fleet.clone(),
+            fleet_sweep,
+            shutdown.clone(),
+        );
+        let heartbeat = Duration::try_from(policy.heartbeat).unwrap_or(Duration::from_secs(10));
+        let listen = self.heartbeats.clone().run(
+            self.database.clone(),
+            self.records.clone(),
+            heartbeat,
+            policy.silence(),
+            shutdown,
+        );
+        async {
+            tokio::join!(sweep, listen);
+        }
+    }
+}
+
+impl Reconciler for EnvironmentReconciler {
+    type Key = EnvironmentId;
+    type Desired = Arc<EnvironmentRecord>;
+    type Observed = Observed;
+    type Action = Action;
+    type Status = StatusWrite;
+
+    const KIND: &'static str = "environment";
+
+    async fn load(&self, key: &EnvironmentId, read: Read) -> Result<Option<Arc<EnvironmentRecord>>, Error> {
+        match read {
+            Read::Cached => Ok(self.records.get(key)),
+            Read::Authoritative => {
+                let record = self
+                    .database
+                    .record_get(*key)
+                    .await
+                    .map_err(|error| failure::database(&error))?;
+                Ok(record.map(Arc::new))
+            }
+        }
+    }
+
+    async fn observe(&self, key: &EnvironmentId, desired: &Arc<EnvironmentRecord>, read: Read) -> Result<Observed, Error> {
+        let sighting = match read {
+            Read::Cached => self.fleet.sighting(*key),
+            Read::Authoritative => {
+                let began = Timestamp::now();
+                let droplets = observe::droplets(&self.client, &self.config.installation, desired).await;
+                self.fleet
+                    .learn(*key, droplets.map_err(|error| failure::cloud(&error))?, began)
+            }
+        };
+        Ok(Observed::with(sighting, *key, &self.heartbeats, &self.outbox))
+    }
+
+    fn decide(&self, desired: &Arc<EnvironmentRecord>, observed: &Observed, now: Timestamp) -> Plan<Action, StatusWrite> {
+        decide::decide(&self.config.policy, desired, observed, now)
+    }
+
+    async fn act(&self, key: &EnvironmentId, desired: &Arc<EnvironmentRecord>, action: &Action) -> Result<(), Error> {
+        self.carry_out(*key, desired, action).await
+    }
+
+    async fn write_status(
+        &self,
+        key: &EnvironmentId,
+        desired: &Arc<EnvironmentRecord>,
+        status: Option<StatusWrite>,
+        failure: Option<&Error>,
+    ) -> Result<(), Error> {
+        let StatusWrite { status, events } = status.unwrap_or_default();
+        for event in events {
+            self.record(event).await;
+        }
+        if let Some(failure) = failure {
+            let cause = Cause::PassFailed;
+            self.record(event(*key, EventType::Warning, failure.reason(), failure.message(), cause))
+                .await;
+        }
+        let Subject::Row(row) = &desired.subject else {
+            return Ok(());
+        };
+        let planned = status.unwrap_or_else(|| row.status.clone());
+        let next = match failure {
+            Some(failure) => with_failure(row, planned, failure, Timestamp::now()),
+            None => planned,
+        };
+        if next == row.status {
+            return Ok(());
+        }
+        let written = self
+            .database
+            .environment_status_write(&self.fence(*key)?, *key, row.generation, &next)
+            .await;
+        match written.map_err(|error| failure::database(&error))? {
+            // The row moved on; its change wakes the key, and the next pass speaks of the new generation.
+            Written::Done | Written::Stale => Ok(()),
+        }
+    }
+}

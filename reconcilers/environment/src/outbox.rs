@@ -64,6 +64,13 @@ impl Outbox {
         self.lock().get_mut(&environment)?.unsent.take()
     }
 
+    /// An intent was resolved: there is nothing to send for it any more.
+    pub fn resolved(&self, environment: EnvironmentId, intent: IntentId) {
+        if let Some(entry) = self.lock().get_mut(&environment) {
+            entry.unsent.take_if(|unsent| unsent.id == intent);
+        }
+    }
+
     /// A delete was accepted.
     pub fn deleted(&self, environment: EnvironmentId, droplet: DropletId, at: Timestamp) {
         let mut environments = self.lock();

@@ -27,7 +27,7 @@ pub mod condition {
 pub const ACTOR: &str = "environment-reconciler";
 
 /// What is written back at the end of a pass.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StatusWrite {
     /// The row's new status; `None` when the row already says it, and for a tombstone, which has none.
     pub status: Option<EnvironmentStatus>,
@@ -49,15 +49,28 @@ pub fn event(environment: EnvironmentId, kind: EventType, reason: &str, message:
 }
 
 /// The status that a failed pass leaves, from the one that was planned. A terminal answer is the environment's phase, a retriable
-/// one only a condition.
+/// one only a condition; and that stays as it was first written for as long as the reason is the same, because every change of
+/// a row wakes its key, and would undo the backoff.
 pub fn with_failure(
+    row: &Environment,
     mut status: EnvironmentStatus,
-    desired: EnvironmentDesiredState,
-    generation: i64,
     failure: &runtime::Error,
     now: Timestamp,
 ) -> EnvironmentStatus {
-    let (reason, message) = (failure.reason(), failure.message());
+    let (reason, message, generation) = (failure.reason(), failure.message(), row.generation);
+    let message = match row.status.conditions.get(condition::RECONCILED) {
+        Some(said) if said.reason == reason && said.observed_generation == generation => said.message.clone(),
+        Some(_) | None => message.to_owned(),
+    };
+    if let runtime::Error::Terminal { .. } = failure {
+        let launched = matches!(status.phase, EnvironmentPhase::Active | EnvironmentPhase::Unresponsive);
+        status.phase = match row.spec.desired_state {
+            EnvironmentDesiredState::Deleted => EnvironmentPhase::ErrorDeletion,
+            EnvironmentDesiredState::Active if launched => status.phase,
+            EnvironmentDesiredState::Active => EnvironmentPhase::ErrorCreation,
+        };
+        status.error_message = Some(message.clone());
+    }
     let conditions = &mut status.conditions;
     conditions.set(
         condition::RECONCILED,
@@ -67,31 +80,7 @@ pub fn with_failure(
         generation,
         now,
     );
-    if let runtime::Error::Terminal { .. } = failure {
-        let launched = matches!(status.phase, EnvironmentPhase::Active | EnvironmentPhase::Unresponsive);
-        status.phase = match desired {
-            EnvironmentDesiredState::Deleted => EnvironmentPhase::ErrorDeletion,
-            EnvironmentDesiredState::Active if launched => status.phase,
-            EnvironmentDesiredState::Active => EnvironmentPhase::ErrorCreation,
-        };
-        status.error_message = Some(message.to_owned());
-    }
     status
-}
-
-/// A phase as the row spells it.
-pub fn phase_name(phase: EnvironmentPhase) -> &'static str {
-    match phase {
-        EnvironmentPhase::PendingCreation => "pending_creation",
-        EnvironmentPhase::Creating => "creating",
-        EnvironmentPhase::Active => "active",
-        EnvironmentPhase::ErrorCreation => "error_creation",
-        EnvironmentPhase::PendingDeletion => "pending_deletion",
-        EnvironmentPhase::Deleting => "deleting",
-        EnvironmentPhase::Deleted => "deleted",
-        EnvironmentPhase::ErrorDeletion => "error_deletion",
-        EnvironmentPhase::Unresponsive => "unresponsive",
-    }
 }
 
 /// The status of one row on its way: borrowed from the row until something differs.
@@ -116,24 +105,10 @@ impl<'a> Draft<'a> {
         draft
     }
 
-    /// Moves to a phase, with an event when it is another. Leaving an error leaves its message.
-    pub(crate) fn phase(&mut self, phase: EnvironmentPhase, cause: Cause) {
-        let before = self.status.phase;
-        if before != phase {
+    /// Moves to a phase. Leaving an error leaves its message. The database records changes of phase as events by itself.
+    pub(crate) fn phase(&mut self, phase: EnvironmentPhase) {
+        if self.status.phase != phase {
             self.status.to_mut().phase = phase;
-            let kind = match phase {
-                EnvironmentPhase::Unresponsive | EnvironmentPhase::ErrorCreation | EnvironmentPhase::ErrorDeletion => {
-                    EventType::Warning
-                }
-                EnvironmentPhase::PendingCreation
-                | EnvironmentPhase::Creating
-                | EnvironmentPhase::Active
-                | EnvironmentPhase::PendingDeletion
-                | EnvironmentPhase::Deleting
-                | EnvironmentPhase::Deleted => EventType::Normal,
-            };
-            let message = format!("{} -> {}", phase_name(before), phase_name(phase));
-            self.event(kind, "PhaseChanged", message, cause);
         }
         if self.status.error_message.is_some() {
             self.status.to_mut().error_message = None;

@@ -90,24 +90,27 @@ impl<'a> Scene<'a> {
         left.is_positive().then_some(left)
     }
 
-    /// The environment's own droplet among those seen. The recorded one, else the lowest id of the latest intent; a droplet of an
-    /// earlier intent is not adopted, for its agent holds tokens of an epoch that is over. Only where no intent is known at all
-    /// (the rows were restored from somewhere) the lowest id is taken as it is.
+    /// The environment's own droplet among those seen: the recorded one, else the lowest id of the latest intent.
+    ///
+    /// A droplet of an earlier intent, or of one that was given up, is not adopted: its agent can never enrol, or holds tokens of
+    /// an epoch that is over. Only where no intent is known at all (the rows were restored from somewhere) the lowest id is
+    /// taken as it is.
     pub(super) fn kept(&self, recorded: Option<DropletId>, droplets: &'a [Droplet]) -> Option<&'a Droplet> {
-        let intent = self.intent();
-        let superseded = |droplet: &Droplet| match (droplet.intent, intent) {
-            (Some(named), Some(latest)) => named != latest.id,
-            (Some(_) | None, None) | (None, Some(_)) => false,
+        let Some(latest) = self.intent() else {
+            let known = droplets.iter().find(|droplet| Some(droplet.id) == recorded);
+            return known.or_else(|| droplets.iter().find(|droplet| droplet.ours));
         };
+        let superseded = |droplet: &&Droplet| droplet.intent.is_some_and(|named| named != latest.id);
         let known = droplets
             .iter()
             .find(|droplet| Some(droplet.id) == recorded && !superseded(droplet));
-        let of_intent = |droplet: &&Droplet| match intent {
-            Some(latest) => droplet.intent == Some(latest.id) || latest.droplet_id == Some(droplet.id),
-            None => true,
+        let alive = match latest.outcome {
+            None | Some(IntentOutcome::Adopted) => true,
+            Some(IntentOutcome::Refused | IntentOutcome::Lost | IntentOutcome::Abandoned) => false,
         };
-        let mut ours = droplets.iter().filter(|droplet| droplet.ours);
-        known.or_else(|| ours.find(of_intent))
+        let made = |droplet: &&Droplet| droplet.intent == Some(latest.id) || latest.droplet_id == Some(droplet.id);
+        let made_and_ours = |droplet: &&Droplet| alive && droplet.ours && made(droplet);
+        known.or_else(|| droplets.iter().find(made_and_ours))
     }
 
     /// Deletes of droplets that are ours, except the kept one and those whose delete was accepted a moment ago.

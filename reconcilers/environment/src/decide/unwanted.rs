@@ -50,33 +50,33 @@ pub(super) fn decide_row(scene: &Scene<'_>, row: &Environment) -> Plan<Action, S
     let (stage, mut steps) = stage(scene, gone_already, since, cause);
     match stage {
         Stage::Unseen if gone_already => steps = Steps::none(Progress::Held),
-        Stage::Unseen => pending(row, &mut draft, cause),
+        Stage::Unseen => pending(row, &mut draft),
         Stage::Uncertain | Stage::Stopping | Stage::Destroying | Stage::Untouchable(_) if row.spec.paused => {
-            pending(row, &mut draft, cause);
+            pending(row, &mut draft);
         }
         Stage::Uncertain => {
-            draft.phase(EnvironmentPhase::Deleting, cause);
+            draft.phase(EnvironmentPhase::Deleting);
             not_ready(&mut draft, "an announced droplet may still appear");
         }
         Stage::Stopping => {
-            draft.phase(EnvironmentPhase::Deleting, cause);
+            draft.phase(EnvironmentPhase::Deleting);
             not_ready(&mut draft, "the tools are being stopped");
             let (kind, message) = (condition::TOOLS_STOPPED, "the agent was told to stop the tools");
             draft.condition(kind, ConditionStatus::False, "Stopping", message);
         }
         Stage::Destroying => {
-            draft.phase(EnvironmentPhase::Deleting, cause);
+            draft.phase(EnvironmentPhase::Deleting);
             not_ready(&mut draft, "the droplet is being destroyed");
             draft.condition(condition::TOOLS_STOPPED, ConditionStatus::True, "Stopped", "");
         }
         Stage::Untouchable(droplet) => {
-            draft.phase(EnvironmentPhase::ErrorDeletion, cause);
+            draft.phase(EnvironmentPhase::ErrorDeletion);
             draft.error_message(format!(
                 "do_droplet_id: droplet {droplet} does not carry this environment's tags, so it is not deleted; tag it again or delete it"
             ));
             not_ready(&mut draft, "the droplet lost its tags");
         }
-        Stage::Gone => gone(row, &mut draft, cause),
+        Stage::Gone => gone(&mut draft),
     }
     scene.plan(draft, steps, row.spec.paused)
 }
@@ -199,7 +199,7 @@ fn tools_awaited(scene: &Scene<'_>, since: Timestamp) -> Option<SignedDuration> 
 }
 
 /// Deletion is wanted, and not begun: paused, or the fleet is not known.
-fn pending(row: &Environment, draft: &mut Draft<'_>, cause: Cause) {
+fn pending(row: &Environment, draft: &mut Draft<'_>) {
     match row.status.phase {
         EnvironmentPhase::Deleting | EnvironmentPhase::ErrorDeletion | EnvironmentPhase::PendingDeletion => {}
         EnvironmentPhase::PendingCreation
@@ -207,7 +207,7 @@ fn pending(row: &Environment, draft: &mut Draft<'_>, cause: Cause) {
         | EnvironmentPhase::Active
         | EnvironmentPhase::ErrorCreation
         | EnvironmentPhase::Deleted
-        | EnvironmentPhase::Unresponsive => draft.phase(EnvironmentPhase::PendingDeletion, cause),
+        | EnvironmentPhase::Unresponsive => draft.phase(EnvironmentPhase::PendingDeletion),
     }
 }
 
@@ -215,9 +215,8 @@ fn not_ready(draft: &mut Draft<'_>, message: &str) {
     draft.condition(condition::READY, ConditionStatus::False, "Deleting", message);
 }
 
-fn gone(row: &Environment, draft: &mut Draft<'_>, cause: Cause) {
-    let cause = row.status.droplet_id.map_or(cause, Cause::DropletGone);
-    draft.phase(EnvironmentPhase::Deleted, cause);
+fn gone(draft: &mut Draft<'_>) {
+    draft.phase(EnvironmentPhase::Deleted);
     draft.droplet(None);
     draft.condition(condition::READY, ConditionStatus::False, "Deleted", "");
     draft.condition(condition::DROPLET_READY, ConditionStatus::False, "Deleted", "");

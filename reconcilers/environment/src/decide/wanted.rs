@@ -19,7 +19,7 @@ pub(super) fn decide(scene: &Scene<'_>, row: &Environment) -> Plan<Action, Statu
         Observation::Unknown => unseen(scene, row, &mut draft),
         Observation::Absent => missing(scene, row, &[], &mut draft),
         Observation::Present(droplets) => match scene.kept(row.status.droplet_id, droplets) {
-            Some(kept) if scene.leaving(kept.id) => leaving(scene, row, kept, &mut draft),
+            Some(kept) if scene.leaving(kept.id) => leaving(scene, kept, &mut draft),
             Some(kept) => standing(scene, row, kept, droplets, &mut draft),
             None => missing(scene, row, droplets, &mut draft),
         },
@@ -46,7 +46,7 @@ fn unseen(scene: &Scene<'_>, row: &Environment, draft: &mut Draft<'_>) -> Steps 
         | EnvironmentPhase::PendingDeletion
         | EnvironmentPhase::Deleting
         | EnvironmentPhase::ErrorDeletion => {
-            draft.phase(EnvironmentPhase::PendingCreation, Cause::FleetUnknown);
+            draft.phase(EnvironmentPhase::PendingCreation);
             look(scene)
         }
         EnvironmentPhase::Creating | EnvironmentPhase::ErrorCreation => look(scene),
@@ -65,7 +65,7 @@ fn look(scene: &Scene<'_>) -> Steps {
 fn missing(scene: &Scene<'_>, row: &Environment, others: &[Droplet], draft: &mut Draft<'_>) -> Steps {
     if row.spec.paused {
         if row.status.phase == EnvironmentPhase::Deleted {
-            draft.phase(EnvironmentPhase::PendingCreation, wish(row));
+            draft.phase(EnvironmentPhase::PendingCreation);
         }
         no_droplet(draft, "Missing", "there is no droplet");
         return Steps::none(Progress::Held);
@@ -73,7 +73,7 @@ fn missing(scene: &Scene<'_>, row: &Environment, others: &[Droplet], draft: &mut
     // 1. Remove before add: what is not the environment's goes first, and only then another may come.
     if others.iter().any(|droplet| droplet.ours) {
         no_droplet(draft, "Superseded", "a droplet of an earlier intent is being destroyed first");
-        draft.phase(EnvironmentPhase::Creating, wish(row));
+        draft.phase(EnvironmentPhase::Creating);
         let (look, requeue) = scene.watch(scene.now);
         let mut actions = scene.deletes(others, None, |droplet| Cause::Superseded(droplet.id));
         actions.extend(look);
@@ -89,7 +89,7 @@ fn missing(scene: &Scene<'_>, row: &Environment, others: &[Droplet], draft: &mut
             None => announced(scene, row, intent, draft),
             Some(IntentOutcome::Refused) => refused(scene, row, intent, draft),
             Some(IntentOutcome::Adopted | IntentOutcome::Lost | IntentOutcome::Abandoned) => match scene.hidden_left(intent) {
-                Some(left) => hidden(scene, row, intent, left, draft),
+                Some(left) => hidden(scene, intent, left, draft),
                 None => create(row, draft),
             },
         },
@@ -99,7 +99,7 @@ fn missing(scene: &Scene<'_>, row: &Environment, others: &[Droplet], draft: &mut
 
 /// A create was announced and nobody knows how it ended.
 fn announced(scene: &Scene<'_>, row: &Environment, intent: &Intent, draft: &mut Draft<'_>) -> Steps {
-    draft.phase(EnvironmentPhase::Creating, wish(row));
+    draft.phase(EnvironmentPhase::Creating);
     draft.droplet(None);
     no_droplet(draft, "Creating", "the droplet was announced and is not seen yet");
     let unsent = scene.unsent(intent);
@@ -151,8 +151,8 @@ fn refused(scene: &Scene<'_>, row: &Environment, intent: &Intent, draft: &mut Dr
 }
 
 /// The droplet was seen, or named by an answer, so short a time ago that its absence from a read proves nothing.
-fn hidden(scene: &Scene<'_>, row: &Environment, intent: &Intent, left: SignedDuration, draft: &mut Draft<'_>) -> Steps {
-    draft.phase(EnvironmentPhase::Creating, wish(row));
+fn hidden(scene: &Scene<'_>, intent: &Intent, left: SignedDuration, draft: &mut Draft<'_>) -> Steps {
+    draft.phase(EnvironmentPhase::Creating);
     no_droplet(draft, "NotListed", "the young droplet is missing from DigitalOcean's answers");
     let (look, requeue) = scene.watch(intent.announced_at);
     Steps {
@@ -163,8 +163,8 @@ fn hidden(scene: &Scene<'_>, row: &Environment, intent: &Intent, left: SignedDur
 }
 
 /// The environment was disabled and is wanted again while its droplet goes away: the next one comes once this one is gone.
-fn leaving(scene: &Scene<'_>, row: &Environment, kept: &Droplet, draft: &mut Draft<'_>) -> Steps {
-    draft.phase(EnvironmentPhase::Creating, wish(row));
+fn leaving(scene: &Scene<'_>, kept: &Droplet, draft: &mut Draft<'_>) -> Steps {
+    draft.phase(EnvironmentPhase::Creating);
     no_droplet(draft, "Leaving", "the earlier droplet is still being destroyed");
     let (look, requeue) = scene.watch(scene.observed.outgoing.deleted_at(kept.id).unwrap_or(scene.now));
     let mut actions = scene.deletes(std::slice::from_ref(kept), None, |_| Cause::Superseded(kept.id));
@@ -186,7 +186,7 @@ fn create(row: &Environment, draft: &mut Draft<'_>) -> Steps {
         }
         None => wish(row),
     };
-    draft.phase(EnvironmentPhase::Creating, cause);
+    draft.phase(EnvironmentPhase::Creating);
     draft.droplet(None);
     no_droplet(draft, "Creating", "the droplet was announced and is not seen yet");
     Steps {
@@ -231,10 +231,10 @@ fn standing(scene: &Scene<'_>, row: &Environment, kept: &Droplet, droplets: &[Dr
             | EnvironmentPhase::PendingDeletion
             | EnvironmentPhase::Deleting
             | EnvironmentPhase::Deleted
-            | EnvironmentPhase::ErrorDeletion => draft.phase(EnvironmentPhase::Creating, wish(row)),
+            | EnvironmentPhase::ErrorDeletion => draft.phase(EnvironmentPhase::Creating),
         }
     } else {
-        draft.phase(EnvironmentPhase::Creating, wish(row));
+        draft.phase(EnvironmentPhase::Creating);
     }
     draft.without(&[condition::TOOLS_STOPPED]);
     let requeue = launch(scene, stands, heard, draft);
@@ -320,7 +320,7 @@ fn phase_by_agent(draft: &mut Draft<'_>, heard: bool) {
     } else {
         EnvironmentPhase::Unresponsive
     };
-    draft.phase(phase, Cause::Heartbeat);
+    draft.phase(phase);
 }
 
 /// Says whether tools can run, and whether the launch takes too long. Returns when that is to be asked again.

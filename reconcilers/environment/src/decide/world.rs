@@ -216,7 +216,8 @@ impl World {
             .cloud
             .iter()
             .any(|real| real.droplet.intent == Some(intent.id) && real.droplet.address.is_some());
-        if !(working && runs && intent.epoch == epoch) {
+        let alive = matches!(intent.outcome, None | Some(IntentOutcome::Adopted));
+        if !(working && runs && alive && intent.epoch == epoch) {
             return;
         }
         intent.enrolled_key = Some("ab".repeat(32));
@@ -350,7 +351,7 @@ impl World {
         let planned = status.and_then(|write| write.status);
         let mut status = planned.unwrap_or_else(|| row.status.clone());
         if let Some(failure) = failure {
-            status = with_failure(status, row.spec.desired_state, row.generation, failure, now);
+            status = with_failure(row, status, failure, now);
         }
         // The epoch is the announcement's to write.
         status.agent_epoch = row.status.agent_epoch;

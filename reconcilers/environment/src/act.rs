@@ -1,0 +1,217 @@
+//! Carrying out one action. Owns: the requests, and what is recorded about each. Must not: choose what to do. Promises: each action
+//! is safe to repeat; a create is sent at most once for an intent, and its answer is recorded before anything else is done.
+
+use crate::{
+    EnvironmentReconciler,
+    action::{Action, Cause},
+    failure, observe,
+    status::event,
+};
+use agent_api::Bootstrap;
+use digitalocean::{Class, DropletAction, DropletCreate, ImageRef};
+use jiff::Timestamp;
+use model::{
+    DropletId, Environment, EnvironmentId, EnvironmentRecord, Event, EventType, Intent, IntentKind, IntentOutcome,
+    record::Subject, tags,
+};
+use runtime::Error;
+use schema::Fence;
+use secrecy::SecretString;
+
+impl EnvironmentReconciler {
+    pub(crate) async fn carry_out(&self, id: EnvironmentId, record: &EnvironmentRecord, action: &Action) -> Result<(), Error> {
+        match action {
+            Action::Look => self.look(id, record).await,
+            Action::AnnounceIntent { cause } => self.announce(id, *cause).await,
+            Action::CreateDroplet { cause } => self.create(id, record, *cause).await,
+            Action::NameDroplet { intent, droplet } => {
+                let named = self.database.intent_droplet(&self.fence(id)?, *intent, *droplet).await;
+                named.map_err(|error| failure::database(&error))
+            }
+            Action::ResolveIntent { intent, outcome, cause } => {
+                self.outbox.resolved(id, *intent);
+                let resolved = self.database.intent_resolve(&self.fence(id)?, *intent, *outcome).await;
+                resolved.map_err(|error| failure::database(&error))?;
+                self.record(resolution(id, *outcome, *cause)).await;
+                Ok(())
+            }
+            Action::PowerOn { droplet } => self.power_on(id, *droplet).await,
+            Action::DeleteDroplet { droplet, cause } => self.delete(id, *droplet, *cause).await,
+            Action::FinishTombstone => {
+                let finished = self.database.tombstone_finish(&self.fence(id)?, id).await;
+                finished.map_err(|error| failure::database(&error))?;
+                self.outbox.clear(id);
+                self.fleet.forget(id);
+                Ok(())
+            }
+        }
+    }
+
+    async fn look(&self, id: EnvironmentId, record: &EnvironmentRecord) -> Result<(), Error> {
+        let began = Timestamp::now();
+        let droplets = observe::droplets(&self.client, &self.config.installation, record).await;
+        self.fleet.learn(id, droplets.map_err(|error| failure::cloud(&error))?, began);
+        Ok(())
+    }
+
+    async fn announce(&self, id: EnvironmentId, cause: Cause) -> Result<(), Error> {
+        let announced = self
+            .database
+            .intent_announce(&self.fence(id)?, id, IntentKind::Create, self.config.enrolment_ttl)
+            .await;
+        let intent = announced.map_err(|error| failure::database(&error))?;
+        let message = format!("intent {} of epoch {} is announced", intent.id, intent.epoch);
+        self.outbox.put(intent);
+        self.record(event(id, EventType::Normal, "CreateAnnounced", message, cause))
+            .await;
+        Ok(())
+    }
+
+    async fn create(&self, id: EnvironmentId, record: &EnvironmentRecord, cause: Cause) -> Result<(), Error> {
+        let fence = self.fence(id)?;
+        let Subject::Row(row) = &record.subject else {
+            return Err(Error::terminal(
+                "RowDeleted",
+                "the row is deleted: no droplet is created for it",
+            ));
+        };
+        let Some(intent) = self.outbox.take(id) else {
+            return Err(Error::retriable(
+                "NotAnnounced",
+                "no announced create is at hand; the next pass looks by tag",
+            ));
+        };
+        let create = match self.droplet_create(row, &intent) {
+            Ok(create) => create,
+            Err(error) => {
+                self.outbox.put(intent);
+                return Err(Error::terminal("UserDataRefused", error.to_string()));
+            }
+        };
+        match self.client.droplet_create(&create).await {
+            Ok(created) => {
+                let droplet = DropletId(created.droplet.id);
+                let named = self.database.intent_droplet(&fence, intent.id, droplet).await;
+                let message = format!("droplet {droplet} is created in {}, size {}", row.spec.region, row.spec.size);
+                self.record(event(id, EventType::Normal, "DropletCreated", message, cause))
+                    .await;
+                named.map_err(|error| failure::database(&error))
+            }
+            Err(error) => self.create_failed(&fence, intent, &error).await,
+        }
+    }
+
+    /// Records what a failed create is known to have done: nothing and may be sent again, nothing and was refused, or nobody knows.
+    async fn create_failed(&self, fence: &Fence, intent: Intent, error: &digitalocean::Error) -> Result<(), Error> {
+        match error {
+            digitalocean::Error::Refused { .. } => {
+                let resolved = self.database.intent_resolve(fence, intent.id, IntentOutcome::Refused).await;
+                resolved.map_err(|error| failure::database(&error))?;
+            }
+            digitalocean::Error::RateLimited { .. }
+            | digitalocean::Error::Unauthorized { .. }
+            | digitalocean::Error::NotFound { .. }
+            | digitalocean::Error::Configuration { .. }
+            | digitalocean::Error::Unavailable { .. }
+            | digitalocean::Error::Decode { .. }
+            | digitalocean::Error::Incomplete { .. }
+            | digitalocean::Error::Ambiguous { .. } => {
+                if error.class() != Class::Ambiguous {
+                    self.outbox.put(intent);
+                }
+            }
+        }
+        Err(failure::cloud(error))
+    }
+
+    /// The body of the create: tags that say whose it is, and user data that lets its agent enrol once.
+    fn droplet_create(&self, row: &Environment, intent: &Intent) -> Result<DropletCreate, cloud_init::Error> {
+        let config = &self.config;
+        let user_data = cloud_init::render(&Bootstrap {
+            environment_id: row.id,
+            intent_id: intent.id,
+            backend_url: config.backend_url.clone(),
+            backend_ca_pem: config.backend_ca_pem.clone(),
+            enrolment_token: self.master_key.enrolment_token(row.id, intent.id),
+            agent_url: config.agent_url.clone(),
+            agent_sha256: config.agent_sha256.clone(),
+        })?;
+        Ok(DropletCreate {
+            name: format!("toolplane-{}", row.id),
+            region: row.spec.region.to_string(),
+            size: row.spec.size.to_string(),
+            image: ImageRef::Slug(row.spec.image.to_string()),
+            tags: vec![
+                tags::TOOLPLANE.to_owned(),
+                tags::installation(&config.installation),
+                tags::environment(row.id),
+                tags::intent(intent.id),
+            ],
+            user_data: Some(SecretString::from(user_data)),
+            vpc_uuid: None,
+            ssh_keys: config.ssh_keys.clone(),
+            monitoring: false,
+            ipv6: false,
+        })
+    }
+
+    async fn power_on(&self, id: EnvironmentId, droplet: DropletId) -> Result<(), Error> {
+        let sent = self.client.droplet_action(droplet.0, &DropletAction::PowerOn).await;
+        sent.map_err(|error| failure::cloud(&error))?;
+        let message = format!("droplet {droplet} is powered on");
+        self.record(event(
+            id,
+            EventType::Warning,
+            "DropletPoweredOn",
+            message,
+            Cause::DropletOff(droplet),
+        ))
+        .await;
+        Ok(())
+    }
+
+    async fn delete(&self, id: EnvironmentId, droplet: DropletId, cause: Cause) -> Result<(), Error> {
+        self.fence(id)?;
+        match self.client.droplet_delete(droplet.0).await {
+            Ok(()) => {}
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(failure::cloud(&error)),
+        }
+        self.outbox.deleted(id, droplet, Timestamp::now());
+        let message = format!("the delete of droplet {droplet} was accepted");
+        self.record(event(id, EventType::Normal, "DropletDeleted", message, cause))
+            .await;
+        Ok(())
+    }
+
+    /// Proof that this process works on the environment, while it does.
+    pub(crate) fn fence(&self, id: EnvironmentId) -> Result<Fence, Error> {
+        let fence = self.leases.fence(id.shard());
+        fence.ok_or_else(|| Error::retriable("LeaseLost", format!("the lease of shard {} is not held", id.shard())))
+    }
+
+    /// Records an event. What it tells of has happened, and is not undone when the telling fails.
+    pub(crate) async fn record(&self, event: Event) {
+        if let Err(error) = self.database.event_record(&event).await {
+            tracing::warn!(%error, reason = event.reason, "an event could not be recorded");
+        }
+    }
+}
+
+fn resolution(id: EnvironmentId, outcome: IntentOutcome, cause: Cause) -> Event {
+    let (kind, reason, message) = match outcome {
+        IntentOutcome::Adopted => (EventType::Normal, "CreateSeen", "the announced droplet is there"),
+        IntentOutcome::Refused => (
+            EventType::Warning,
+            "CreateRefused",
+            "DigitalOcean refused the announced droplet",
+        ),
+        IntentOutcome::Lost => (EventType::Warning, "CreateLost", "the announced droplet never came"),
+        IntentOutcome::Abandoned => (
+            EventType::Normal,
+            "CreateAbandoned",
+            "the announced droplet is not wanted any more",
+        ),
+    };
+    event(id, kind, reason, message, cause)
+}

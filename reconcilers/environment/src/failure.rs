@@ -1,0 +1,62 @@
+//! What errors of DigitalOcean and of the database mean to a pass. Owns: the mapping. Promises: what DigitalOcean refuses for a
+//! value is named by the row's column.
+
+use digitalocean::{Class, Refusal};
+use runtime::Error;
+
+/// An error of DigitalOcean.
+pub(crate) fn cloud(error: &digitalocean::Error) -> Error {
+    let (reason, message) = (error.reason(), sentence(error));
+    match error.class() {
+        Class::Retriable { after } => Error::Retriable {
+            reason,
+            message,
+            after,
+            source: None,
+        },
+        Class::Ambiguous => Error::retriable(reason, message),
+        Class::Terminal => Error::terminal(reason, message),
+    }
+}
+
+/// The error's words, after the column that they are about.
+fn sentence(error: &digitalocean::Error) -> String {
+    match error {
+        digitalocean::Error::Refused {
+            refusal: Refusal::Invalid { field: Some(field) },
+            message,
+            ..
+        } => match *field {
+            "region" => format!("region_slug: {message}"),
+            "size" => format!("size_slug: {message}"),
+            "image" => format!("image_slug: {message}"),
+            field => format!("{field}: {message}"),
+        },
+        // Without its time: a text that changes with every try would be a change of the row each time, which wakes the row's
+        // key, and so undo the backoff. `after` carries the time.
+        digitalocean::Error::RateLimited { call, .. } => format!("{call}: the request limit of digitalocean_token is reached"),
+        other => other.to_string(),
+    }
+}
+
+/// An error of the database.
+pub(crate) fn database(error: &schema::Error) -> Error {
+    let reason = match error {
+        schema::Error::Fenced { .. } => "LeaseLost",
+        schema::Error::IntentOpen(_) => "IntentOpen",
+        schema::Error::NotWanted(_) => "NotWanted",
+        schema::Error::NoIntent(_) => "IntentResolved",
+        schema::Error::Refused(_) | schema::Error::Row { .. } => "DatabaseRefused",
+        schema::Error::Address(_) | schema::Error::Database(_) | schema::Error::ListenLost | schema::Error::Migration(_) => {
+            "DatabaseUnavailable"
+        }
+    };
+    // An intent that is resolved already means only that the record was old.
+    let retriable = error.is_retriable() || matches!(error, schema::Error::NoIntent(_));
+    let message = error.to_string();
+    if retriable {
+        Error::retriable(reason, message)
+    } else {
+        Error::terminal(reason, message)
+    }
+}

@@ -1,0 +1,114 @@
+//! Carrying out one action. Owns: storing sets, pushing them, writing statuses. Must not: choose what to do. Promises: each action
+//! is safe to repeat; an agent that holds a newer set than the pushed one is no failure, for then somebody else is ahead.
+
+use crate::{Action, InstanceReconciler, status::event};
+use agent_api::{AGENT_PORT, AgentClient, PutOutcome};
+use futures::{Stream, StreamExt, stream};
+use model::{CatalogEntry, CatalogId, DesiredSet, EnvironmentId, EnvironmentRecord, Event, EventType, Stamp};
+use runtime::{Error, Reason, Store, Wake};
+use schema::{Fence, Written};
+use std::net::{IpAddr, SocketAddr};
+
+impl InstanceReconciler {
+    pub(crate) async fn carry_out(&self, id: EnvironmentId, action: &Action) -> Result<(), Error> {
+        match action {
+            Action::StoreDesiredSet { expected, set } => self.store(id, *expected, set).await,
+            Action::PushDesiredSet { address, set } => self.push(id, *address, set).await,
+        }
+    }
+
+    async fn store(&self, id: EnvironmentId, expected: Option<Stamp>, set: &DesiredSet) -> Result<(), Error> {
+        let stored = self.database.desired_set_store(&self.fence(id)?, id, expected, set).await;
+        match stored.map_err(|error| database(&error))? {
+            Written::Done => {}
+            Written::Stale => {
+                let message = "the desired set has moved on; it is compiled again";
+                return Err(Error::retriable("DesiredSetStale", message));
+            }
+        }
+        let message = format!("a desired set of {} instances is stored", set.instances.len());
+        let cause = format!(
+            "the rows compile to generation {} of epoch {}",
+            set.stamp.generation, set.stamp.epoch
+        );
+        self.record(event(id, EventType::Normal, "DesiredSetStored", message, cause))
+            .await;
+        Ok(())
+    }
+
+    async fn push(&self, id: EnvironmentId, address: IpAddr, set: &DesiredSet) -> Result<(), Error> {
+        let token = self.master_key.control_token(id, set.stamp.epoch);
+        let client = AgentClient::new(&self.authority, id, SocketAddr::new(address, AGENT_PORT), token);
+        let client = client.map_err(|error| Error::terminal("AgentClient", error.to_string()))?;
+        match client.put_desired_set(set).await {
+            Ok(PutOutcome::Accepted) => self.pushed.took(id, set.stamp),
+            Ok(PutOutcome::Older { held }) => {
+                self.pushed.took(id, held);
+                return Ok(());
+            }
+            // The agent asks for the set with its next heartbeat. What is refused now may be taken after its next enrolment.
+            Err(error) => return Err(Error::retriable("AgentUnreachable", format!("{address}: {error}"))),
+        }
+        let cause = format!(
+            "generation {} of epoch {} was not applied",
+            set.stamp.generation, set.stamp.epoch
+        );
+        let message = "the agent took the desired set".to_owned();
+        self.record(event(id, EventType::Normal, "DesiredSetPushed", message, cause))
+            .await;
+        Ok(())
+    }
+
+    /// Proof that this process works on the environment, while it does.
+    pub(crate) fn fence(&self, id: EnvironmentId) -> Result<Fence, Error> {
+        let fence = self.leases.fence(id.shard());
+        fence.ok_or_else(|| Error::retriable("LeaseLost", format!("the lease of shard {} is not held", id.shard())))
+    }
+
+    /// Records an event. What it tells of has happened, and is not undone when the telling fails.
+    pub(crate) async fn record(&self, event: Event) {
+        if let Err(error) = self.database.event_record(&event).await {
+            tracing::warn!(%error, reason = event.reason, "an event could not be recorded");
+        }
+    }
+}
+
+/// An error of the database.
+pub(crate) fn database(error: &schema::Error) -> Error {
+    match error {
+        schema::Error::Fenced { .. } => Error::retriable("LeaseLost", error.to_string()),
+        retriable if retriable.is_retriable() => Error::retriable("DatabaseUnavailable", error.to_string()),
+        terminal => Error::terminal("DatabaseRefused", terminal.to_string()),
+    }
+}
+
+/// The environments to work on when catalog entries change: those with an instance of one.
+pub fn catalog_wakes(
+    changed: impl Stream<Item = Wake<CatalogId>> + Send + 'static,
+    records: Store<EnvironmentId, EnvironmentRecord>,
+) -> impl Stream<Item = Wake<EnvironmentId>> + Send {
+    changed.flat_map(move |wake| {
+        let uses = |record: &EnvironmentRecord| {
+            let tools = record.tools.as_deref();
+            tools.is_some_and(|tools| tools.instances.iter().any(|row| row.spec.catalog_id == wake.key))
+        };
+        let affected: Vec<_> = records
+            .values()
+            .into_iter()
+            .filter(|record| uses(record))
+            .map(|record| record.id())
+            .collect();
+        stream::iter(affected.into_iter().map(|id| Wake::now(id, Reason::Related)))
+    })
+}
+
+/// The catalog entries that a record's instances name, each once, as far as they are known.
+pub(crate) fn entries(record: &EnvironmentRecord, catalog: &Store<CatalogId, CatalogEntry>) -> Vec<std::sync::Arc<CatalogEntry>> {
+    let Some(tools) = record.tools.as_deref() else {
+        return Vec::new();
+    };
+    let mut ids: Vec<CatalogId> = tools.instances.iter().map(|row| row.spec.catalog_id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids.iter().filter_map(|id| catalog.get(id)).collect()
+}

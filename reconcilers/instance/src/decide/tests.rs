@@ -1,0 +1,419 @@
+//! `decide`, case by case, and against a model of the agent.
+
+use super::{Action, fixtures::World};
+use crate::status::condition;
+use model::{
+    ConditionStatus, EnvironmentDesiredState, EnvironmentPhase, InstanceDesiredState, InstancePhase, InstanceState, Tombstone,
+    desired::RunState, record::Subject,
+};
+use proptest::prelude::*;
+use serde_json::json;
+
+fn running(instances: usize) -> World {
+    let mut world = World::new(instances);
+    world.settle();
+    for nth in 0..instances {
+        assert_eq!(world.row(nth).status.phase, InstancePhase::Running);
+    }
+    world
+}
+
+#[test]
+fn rows_become_running_tools_with_an_endpoint_each() {
+    let mut world = World::new(2);
+    assert!(matches!(
+        world.plan().actions[..],
+        [Action::StoreDesiredSet { expected: None, .. }, Action::PushDesiredSet { .. }]
+    ));
+    world.settle();
+    for nth in 0..2 {
+        let status = &world.row(nth).status;
+        let port = world.entry(nth).port;
+        assert_eq!(status.phase, InstancePhase::Running);
+        assert_eq!(status.actual_running_version.as_deref(), Some("1"));
+        let endpoint = format!("https://127.1.2.3:{port}/mcp");
+        assert_eq!(
+            status.runtime_details,
+            json!({"port": port, "endpoint": endpoint, "container_id": "c0ffee", "image_digest": "sha256:00", "restarts": 0})
+        );
+        assert!(status.conditions.holds(condition::READY) && status.conditions.holds(condition::CONFIGURED));
+        assert_eq!(status.observed_generation, 1);
+    }
+    assert_eq!([world.entry(0).port, world.entry(1).port], [31_000, 31_001]);
+}
+
+#[test]
+fn an_environment_without_tools_costs_nothing() {
+    let mut world = World::new(0);
+    assert!(world.plan().is_noop());
+    world.record.tools = None;
+    assert!(world.plan().is_noop());
+}
+
+#[test]
+fn an_agent_that_cannot_be_reached_asks_by_itself() {
+    let mut world = World::new(1);
+    world.reachable = false;
+    world.settle();
+    assert_eq!(world.row(0).status.phase, InstancePhase::Running);
+}
+
+#[test]
+fn an_agent_that_never_reported_or_is_silent_is_not_pushed_to() {
+    let mut world = World::new(1);
+    world.tools().report = None;
+    assert!(matches!(world.plan().actions[..], [Action::StoreDesiredSet { .. }]));
+    world.heartbeat();
+    world.environment().status.phase = EnvironmentPhase::Unresponsive;
+    assert!(matches!(world.plan().actions[..], [Action::StoreDesiredSet { .. }]));
+}
+
+#[test]
+fn an_unresponsive_environment_s_tools_are_not_called_stopped() {
+    let mut world = running(1);
+    world.environment().status.phase = EnvironmentPhase::Unresponsive;
+    world.pass();
+    let status = &world.row(0).status;
+    assert_eq!(status.phase, InstancePhase::Running);
+    assert_eq!(
+        status.conditions.get(condition::READY).unwrap().status,
+        ConditionStatus::Unknown
+    );
+}
+
+#[test]
+fn stopped_and_started_again_on_the_same_port() {
+    let mut world = running(2);
+    let port = world.entry(0).port;
+    world.edit(0, |spec| spec.desired_state = InstanceDesiredState::Stopped);
+    world.pass();
+    assert_eq!(world.row(0).status.phase, InstancePhase::Stopping);
+    assert_eq!(world.row(1).status.phase, InstancePhase::Running);
+    world.settle();
+    assert_eq!(world.row(0).status.phase, InstancePhase::Stopped);
+    world.edit(0, |spec| spec.desired_state = InstanceDesiredState::Running);
+    world.settle();
+    assert_eq!(
+        (world.row(0).status.phase, world.entry(0).port),
+        (InstancePhase::Running, port)
+    );
+}
+
+#[test]
+fn removed_only_when_the_agent_says_so_and_its_port_is_free_only_then() {
+    let mut world = running(2);
+    let port = world.entry(0).port;
+    world.edit(0, |spec| spec.desired_state = InstanceDesiredState::Removed);
+    world.pass();
+    assert_eq!(world.row(0).status.phase, InstancePhase::PendingRemoval);
+    assert_eq!(world.set().unwrap().instances.len(), 1);
+    let newcomer = world.add();
+    world.pass();
+    let fresh = world
+        .set()
+        .unwrap()
+        .instances
+        .iter()
+        .find(|entry| entry.instance_id == newcomer)
+        .unwrap();
+    assert_ne!(fresh.port, port, "the old container may still be there");
+    world.settle();
+    let gone = world
+        .record
+        .tools
+        .as_ref()
+        .unwrap()
+        .instances
+        .iter()
+        .find(|row| row.spec.desired_state == InstanceDesiredState::Removed);
+    assert_eq!(gone.unwrap().status.phase, InstancePhase::Removed);
+}
+
+#[test]
+fn another_version_is_running_only_when_it_runs() {
+    let mut world = running(1);
+    world.edit(0, |spec| spec.version_to_run = "2".to_owned());
+    world.pass();
+    let status = &world.row(0).status;
+    assert_eq!(
+        (status.phase, status.actual_running_version.as_deref()),
+        (InstancePhase::Starting, Some("1"))
+    );
+    world.settle();
+    let status = &world.row(0).status;
+    assert_eq!(
+        (status.phase, status.actual_running_version.as_deref()),
+        (InstancePhase::Running, Some("2"))
+    );
+}
+
+#[test]
+fn a_new_name_is_none_of_the_agents_business() {
+    let mut world = running(1);
+    world.edit(0, |spec| spec.instance_name = Some("thinker".to_owned()));
+    assert_eq!(world.plan().actions, []);
+    world.pass();
+    assert_eq!(world.row(0).status.observed_generation, 2);
+    assert_eq!(world.row(0).status.phase, InstancePhase::Running);
+}
+
+#[test]
+fn a_bad_row_names_its_field_and_harms_no_other() {
+    let mut world = World::new(2);
+    world.edit(0, |spec| spec.config_values_override = json!({"privileged": true}));
+    world.settle();
+    let status = &world.row(0).status;
+    assert_eq!(status.phase, InstancePhase::ErrorRuntime);
+    let message = status.error_message.as_deref().unwrap();
+    assert!(message.contains("privileged"), "{message}");
+    assert_eq!(
+        status.conditions.get(condition::CONFIGURED).unwrap().status,
+        ConditionStatus::False
+    );
+    assert_eq!(world.row(1).status.phase, InstancePhase::Running);
+    world.edit(0, |spec| spec.config_values_override = json!({}));
+    world.settle();
+    assert_eq!(
+        (world.row(0).status.phase, &world.row(0).status.error_message),
+        (InstancePhase::Running, &None)
+    );
+}
+
+#[test]
+fn a_bad_edit_leaves_running_what_ran_and_can_still_be_stopped() {
+    let mut world = running(1);
+    world.edit(0, |spec| spec.version_to_run = "9".to_owned());
+    world.settle();
+    let status = &world.row(0).status;
+    assert_eq!(
+        (status.phase, status.actual_running_version.as_deref()),
+        (InstancePhase::Running, Some("1"))
+    );
+    assert!(status.error_message.as_deref().unwrap().starts_with("version_to_run:"));
+    world.edit(0, |spec| spec.desired_state = InstanceDesiredState::Stopped);
+    world.settle();
+    assert_eq!(world.row(0).status.phase, InstancePhase::Stopped);
+}
+
+#[test]
+fn a_catalog_that_was_not_read_yet_changes_nothing() {
+    let mut world = running(1);
+    world.unknown_catalog(0);
+    assert_eq!(world.plan().actions, []);
+    assert_eq!(world.plan().status, None);
+}
+
+#[test]
+fn a_failing_tool_says_why() {
+    let mut world = running(1);
+    let report = &mut world.containers[0];
+    report.state = InstanceState::Failed;
+    report.reason = Some("Crashed".to_owned());
+    report.message = Some("exit code 1".to_owned());
+    world.heartbeat();
+    world.pass();
+    let status = &world.row(0).status;
+    assert_eq!(
+        (status.phase, status.error_message.as_deref()),
+        (InstancePhase::ErrorRuntime, Some("exit code 1"))
+    );
+    assert_eq!(status.conditions.get(condition::READY).unwrap().reason, "Crashed");
+    assert!(status.runtime_details.get("endpoint").is_none());
+}
+
+#[test]
+fn a_disabled_environment_stops_everything_and_an_enabled_one_starts_it_again() {
+    let mut world = running(2);
+    world.environment().spec.desired_state = EnvironmentDesiredState::Deleted;
+    world.settle();
+    assert!(
+        world
+            .set()
+            .unwrap()
+            .instances
+            .iter()
+            .all(|entry| entry.run == RunState::Stopped)
+    );
+    assert_eq!(world.row(0).status.phase, InstancePhase::Stopped);
+    world.lose_droplet();
+    world.environment().status.phase = EnvironmentPhase::Deleted;
+    world.pass();
+    world.pass();
+    assert!(world.plan().is_noop());
+    assert_eq!(world.row(1).status.phase, InstancePhase::Stopped);
+    world.environment().spec.desired_state = EnvironmentDesiredState::Active;
+    world.pass();
+    assert_eq!(world.row(1).status.phase, InstancePhase::PendingStart);
+    world.gain_droplet();
+    world.settle();
+    assert_eq!(world.row(1).status.phase, InstancePhase::Running);
+}
+
+#[test]
+fn another_droplet_gets_the_same_tools_on_the_same_ports() {
+    let mut world = running(2);
+    let ports = [world.entry(0).port, world.entry(1).port];
+    let stamp = world.set().unwrap().stamp;
+    world.lose_droplet();
+    world.gain_droplet();
+    world.settle();
+    assert!(world.set().unwrap().stamp > stamp);
+    assert_eq!([world.entry(0).port, world.entry(1).port], ports);
+    assert_eq!(world.row(0).status.phase, InstancePhase::Running);
+}
+
+#[test]
+fn a_removed_instance_of_a_lost_droplet_is_removed() {
+    let mut world = running(1);
+    world.lose_droplet();
+    world.edit(0, |spec| spec.desired_state = InstanceDesiredState::Removed);
+    world.pass();
+    assert_eq!(world.row(0).status.phase, InstancePhase::Removed);
+}
+
+#[test]
+fn a_deleted_environment_gets_an_empty_set() {
+    let mut world = running(1);
+    let row = world.environment().clone();
+    world.record.subject = Subject::Tombstone(Tombstone {
+        environment_id: row.id,
+        user_id: row.spec.user_id,
+        droplet_id: row.status.droplet_id,
+        ip_address: row.status.ip_address,
+        agent_epoch: row.status.agent_epoch,
+        deleted_at: world.now,
+    });
+    world.tools().instances.clear();
+    world.settle();
+    assert_eq!(world.set().unwrap().instances, []);
+    assert_eq!(world.containers, []);
+}
+
+#[test]
+fn a_paused_environment_is_left_as_it_is() {
+    let mut world = running(1);
+    world.environment().spec.paused = true;
+    world.edit(0, |spec| spec.desired_state = InstanceDesiredState::Stopped);
+    assert_eq!(world.plan().actions, []);
+}
+
+#[test]
+fn a_paused_instance_is_left_as_it_is() {
+    let mut world = running(2);
+    world.edit(0, |spec| {
+        spec.paused = true;
+        spec.version_to_run = "2".to_owned();
+    });
+    world.settle();
+    assert_eq!(world.entry(0).version, "1");
+    assert_eq!(world.row(0).status.phase, InstancePhase::Running);
+}
+
+#[test]
+fn heartbeats_that_say_nothing_new_are_written_once_in_a_while() {
+    let mut world = running(1);
+    for _ in 0..30 {
+        world.heartbeat();
+        assert!(world.plan().is_noop());
+    }
+    for _ in 0..30 {
+        world.heartbeat();
+    }
+    assert_eq!(world.plan().status.unwrap().len(), 1);
+}
+
+#[derive(Clone, Debug)]
+enum Happening {
+    Pass,
+    Agent,
+    Heartbeat,
+    Reachable(bool),
+    Restart,
+    Add,
+    State(usize, InstanceDesiredState),
+    Version(usize, &'static str),
+    Config(usize, serde_json::Value),
+    Host(EnvironmentDesiredState),
+    NewDroplet,
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    let state = prop_oneof![
+        Just(InstanceDesiredState::Running),
+        Just(InstanceDesiredState::Stopped),
+        Just(InstanceDesiredState::Removed)
+    ];
+    prop_oneof![
+        4 => Just(Happening::Pass),
+        4 => Just(Happening::Agent),
+        4 => Just(Happening::Heartbeat),
+        1 => any::<bool>().prop_map(Happening::Reachable),
+        1 => Just(Happening::Restart),
+        1 => Just(Happening::Add),
+        2 => (0..8_usize, state).prop_map(|(nth, state)| Happening::State(nth, state)),
+        1 => (0..8_usize, prop_oneof![Just("1"), Just("2"), Just("9")]).prop_map(|(nth, version)| Happening::Version(nth, version)),
+        1 => (0..8_usize, prop_oneof![Just(json!({})), Just(json!({"memory_mb": 64})), Just(json!({"nonsense": 1}))])
+            .prop_map(|(nth, config)| Happening::Config(nth, config)),
+        1 => Just(Happening::Host(EnvironmentDesiredState::Active)),
+        1 => Just(Happening::Host(EnvironmentDesiredState::Deleted)),
+        1 => Just(Happening::NewDroplet),
+    ]
+}
+
+fn happen(world: &mut World, happening: Happening) {
+    let count = world.record.tools.as_ref().unwrap().instances.len();
+    let mut edit = |nth: usize, edit: &mut dyn FnMut(&mut model::InstanceSpec)| {
+        if count > 0 {
+            world.edit(nth % count, edit);
+        }
+    };
+    match happening {
+        Happening::Pass => world.pass(),
+        Happening::Agent => world.agent(),
+        Happening::Heartbeat => world.heartbeat(),
+        Happening::Reachable(reachable) => world.reachable = reachable,
+        Happening::Restart => world.pushed = crate::observe::Observed::default(),
+        Happening::Add => {
+            world.add();
+        }
+        Happening::State(nth, state) => edit(nth, &mut |spec| spec.desired_state = state),
+        Happening::Version(nth, version) => edit(nth, &mut |spec| version.clone_into(&mut spec.version_to_run)),
+        Happening::Config(nth, config) => edit(nth, &mut |spec| spec.config_values_override = config.clone()),
+        Happening::Host(desired) => world.environment().spec.desired_state = desired,
+        Happening::NewDroplet => {
+            world.lose_droplet();
+            world.gain_droplet();
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    /// Whatever happens, in the end every row says what its container does, that is what the row wants, and nothing is left to do.
+    #[test]
+    fn every_row_comes_true(happenings in prop::collection::vec(happening(), 0..60)) {
+        let mut world = World::new(2);
+        for happening in happenings {
+            happen(&mut world, happening);
+            if let Some(set) = world.set() {
+                let mut ports: Vec<u16> = set.instances.iter().map(|entry| entry.port).collect();
+                ports.sort_unstable();
+                ports.dedup();
+                prop_assert_eq!(ports.len(), set.instances.len(), "two instances share a port");
+            }
+        }
+        world.settle();
+        let hosted = world.environment().spec.desired_state == EnvironmentDesiredState::Active;
+        for row in &world.record.tools.as_ref().unwrap().instances {
+            let expected = match row.spec.desired_state {
+                InstanceDesiredState::Removed => InstancePhase::Removed,
+                InstanceDesiredState::Running if hosted => InstancePhase::Running,
+                InstanceDesiredState::Running | InstanceDesiredState::Stopped => InstancePhase::Stopped,
+            };
+            let refused = !row.status.conditions.holds(condition::CONFIGURED);
+            prop_assert!(row.status.phase == expected || (refused && row.status.phase == InstancePhase::ErrorRuntime), "{row:#?}");
+            prop_assert_eq!(row.status.observed_generation, row.generation);
+        }
+    }
+}
