@@ -5,9 +5,11 @@
 
 use crate::config::ExecArguments;
 use std::{
+    env,
     ffi::OsStr,
     io::{self, ErrorKind},
     os::unix::process::CommandExt,
+    path::Path,
     process::{Command, ExitCode},
 };
 
@@ -23,17 +25,30 @@ pub(crate) fn replace(arguments: ExecArguments) -> ExitCode {
     // The command line requires at least one.
     let program = words.next().unwrap_or_default();
     let error = Command::new(&program).args(words).exec();
-    let (code, message) = explain(&program, &error);
-    eprintln!("dtma exec: {message}");
+    let (code, why) = explain(&program, &error);
+    eprintln!("dtma exec: {}: {why}", program.display());
     ExitCode::from(code)
 }
 
 fn explain(program: &OsStr, error: &io::Error) -> (u8, String) {
-    let program = program.to_string_lossy();
     match error.kind() {
-        // Also what the kernel says of a program whose interpreter or dynamic loader is not in the image.
-        ErrorKind::NotFound => (NOT_FOUND, format!("{program}: not found, or the loader it needs is not")),
-        ErrorKind::PermissionDenied => (NOT_EXECUTABLE, format!("{program}: permission denied")),
-        _ => (NOT_EXECUTABLE, format!("{program}: {error}")),
+        // The kernel says the same of a program that is not there and of one whose interpreter is not, and the C library of one that
+        // is no program at all where there is no shell to try.
+        ErrorKind::NotFound if exists(program) => {
+            let why = "it is there, but not for this machine, or the loader or interpreter it asks for is not";
+            (NOT_EXECUTABLE, why.to_owned())
+        }
+        ErrorKind::NotFound => (NOT_FOUND, "not found".to_owned()),
+        ErrorKind::PermissionDenied => (NOT_EXECUTABLE, "permission denied".to_owned()),
+        _ => (NOT_EXECUTABLE, error.to_string()),
     }
+}
+
+/// Whether there is such a file: in `PATH`, unless the name contains a slash.
+fn exists(program: &OsStr) -> bool {
+    if program.as_encoded_bytes().contains(&b'/') {
+        return Path::new(program).exists();
+    }
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path).any(|folder| folder.join(program).exists())
 }

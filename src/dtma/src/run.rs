@@ -142,6 +142,8 @@ fn spawn(parts: &mut JoinSet<&'static str>, name: &'static str, part: impl Futur
 /// Waits for the signal, then for all parts to end. A part that ends before the signal is broken.
 async fn attend(mut parts: JoinSet<&'static str>, shutdown: &CancellationToken) -> anyhow::Result<()> {
     let early = tokio::select! {
+        // In this order: after the signal, parts end because they should.
+        biased;
         () = shutdown.cancelled() => None,
         ended = parts.join_next() => ended,
     };
