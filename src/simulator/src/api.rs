@@ -8,7 +8,7 @@ mod firewall;
 mod project;
 mod tag;
 
-use crate::{cloud::Cloud, gate, page::Paging, problem::Problem};
+use crate::{cloud::Cloud, gate, page::Paging, problem::Problem, server::Scheme};
 use axum::{
     Json, Router,
     body::Bytes,
@@ -69,7 +69,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Paging {
             .and_then(|host| host.to_str().ok())
             .unwrap_or("localhost");
         let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-        let url = Url::parse(&format!("http://{host}{path}"));
+        let scheme = parts.extensions.get::<Scheme>().map_or("http", |scheme| scheme.0);
+        let url = Url::parse(&format!("{scheme}://{host}{path}"));
         Ok(Self::new(url.unwrap_or_else(|_| fallback_url())))
     }
 }

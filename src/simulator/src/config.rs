@@ -14,6 +14,8 @@ use std::{
 pub struct Config {
     /// A loopback address; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Where to speak TLS as well, for clients that insist on it. Its certificate is in the state folder, in `ca.pem`.
+    pub tls_listen: Option<SocketAddr>,
     /// The only token that is accepted.
     pub token: SecretString,
     /// Where droplets have their disks. Locked while the simulator runs; what a killed one left there is cleared first.
@@ -33,6 +35,7 @@ impl Config {
     pub fn new(token: SecretString, state_dir: impl Into<PathBuf>) -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            tls_listen: None,
             token,
             state_dir: state_dir.into(),
             docker_host: "unix:///var/run/docker.sock".to_owned(),

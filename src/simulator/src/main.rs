@@ -15,6 +15,9 @@ struct Arguments {
     /// A loopback address to listen on; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
+    /// Where to speak TLS as well; the certificate is in the state folder, in `ca.pem`.
+    #[arg(long)]
+    tls_listen: Option<SocketAddr>,
     /// A file with the token that clients must send.
     #[arg(long)]
     token_file: PathBuf,
@@ -56,6 +59,7 @@ impl Arguments {
         let token = token.with_context(|| format!("--token-file: {} cannot be read", self.token_file.display()))?;
         let mut config = Config::new(SecretString::from(token.trim()), self.state_dir);
         config.listen = self.listen;
+        config.tls_listen = self.tls_listen;
         config.docker_host = self.docker_host;
         config.first_droplet_id = self.first_droplet_id;
         let settings = &mut config.settings;

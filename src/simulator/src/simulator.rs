@@ -8,7 +8,8 @@ use crate::{
     fault::FaultRule,
     journal::Entry,
     machine::{self, Machines},
-    metadata, server,
+    metadata,
+    server::{self, Wire},
     world::World,
 };
 use axum::Router;
@@ -65,6 +66,7 @@ pub struct Simulator;
 pub struct Handle {
     cloud: Arc<Cloud>,
     base_url: Url,
+    tls_url: Option<Url>,
     /// Locked as long as this simulator runs.
     _lock: File,
 }
@@ -72,44 +74,73 @@ pub struct Handle {
 impl Simulator {
     /// Starts a simulator: clears what an earlier one left, then listens.
     pub async fn start(mut config: Config) -> Result<Handle, Error> {
-        if !config.listen.ip().is_loopback() {
-            return Err(Error::NotLoopback(config.listen));
-        }
         let lock = claim(&mut config)?;
         machine::clear_leftovers(&config.state_dir).await;
-        let unusable = |source| Error::Listen {
-            address: config.listen,
-            source,
+        let (listener, address) = listen(config.listen).await?;
+        let tls = match config.tls_listen {
+            Some(wanted) => Some(listen_tls(wanted, &config).await?),
+            None => None,
         };
-        let listener = TcpListener::bind(config.listen).await.map_err(unusable)?;
-        let address = listener.local_addr().map_err(unusable)?;
-        let settings = Dial::new(config.settings);
-        let first = config
-            .first_droplet_id
-            .unwrap_or_else(|| rand::rng().random_range(300_000_000..600_000_000));
-        let world = World::new(settings.clone(), first);
-        let machines = Machines::new(&config.state_dir, &config.docker_host, settings.clone());
-        let cloud = Arc::new(Cloud::new(config, address, settings, world, machines));
+        let cloud = Arc::new(cloud_of(config, address));
         let app = Router::new()
             .merge(control::routes())
             .merge(metadata::routes())
             .merge(api::routes(&cloud))
             .with_state(Arc::clone(&cloud));
-        let serving = server::serve(listener, app, cloud.stop.clone(), cloud.tasks.clone());
-        cloud.tasks.spawn(serving);
-        let base_url = base_url(address);
+        let serve = |listener, wire| server::serve(listener, wire, app.clone(), cloud.stop.clone(), cloud.tasks.clone());
+        cloud.tasks.spawn(serve(listener, Wire::Plain));
+        let mut tls_url = None;
+        if let Some((listener, address, wire)) = tls {
+            cloud.tasks.spawn(serve(listener, wire));
+            tls_url = Some(base_url("https", address));
+        }
         Ok(Handle {
             cloud,
-            base_url,
+            base_url: base_url("http", address),
+            tls_url,
             _lock: lock,
         })
     }
+}
+
+fn cloud_of(config: Config, address: SocketAddr) -> Cloud {
+    let settings = Dial::new(config.settings);
+    let first = config
+        .first_droplet_id
+        .unwrap_or_else(|| rand::rng().random_range(300_000_000..600_000_000));
+    let world = World::new(settings.clone(), first);
+    let machines = Machines::new(&config.state_dir, &config.docker_host, settings.clone());
+    Cloud::new(config, address, settings, world, machines)
+}
+
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
+    if !address.ip().is_loopback() {
+        return Err(Error::NotLoopback(address));
+    }
+    let unusable = |source| Error::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(unusable)?;
+    let address = listener.local_addr().map_err(unusable)?;
+    Ok((listener, address))
+}
+
+async fn listen_tls(address: SocketAddr, config: &Config) -> Result<(TcpListener, SocketAddr, Wire), Error> {
+    let (listener, address) = listen(address).await?;
+    let acceptor = server::certify(&config.state_dir.join("ca.pem")).map_err(|source| Error::StateDir {
+        path: config.state_dir.clone(),
+        source,
+    })?;
+    Ok((listener, address, Wire::Tls(acceptor)))
 }
 
 impl Handle {
     /// `http://127.0.0.1:PORT/`, as clients want it.
     pub fn base_url(&self) -> &Url {
         &self.base_url
+    }
+
+    /// `https://127.0.0.1:PORT/`, when TLS was asked for.
+    pub fn tls_url(&self) -> Option<&Url> {
+        self.tls_url.as_ref()
     }
 
     /// Where it listens.
@@ -187,7 +218,7 @@ fn claim(config: &mut Config) -> Result<File, Error> {
     }
 }
 
-fn base_url(address: SocketAddr) -> Url {
+fn base_url(scheme: &str, address: SocketAddr) -> Url {
     #[expect(clippy::expect_used, reason = "a socket address always makes one")]
-    Url::parse(&format!("http://{address}/")).expect("a socket address makes a URL")
+    Url::parse(&format!("{scheme}://{address}/")).expect("a socket address makes a URL")
 }

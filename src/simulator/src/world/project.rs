@@ -78,7 +78,7 @@ impl World {
             name,
             purpose,
             description: request.description.unwrap_or_default(),
-            environment: request.environment.unwrap_or_default(),
+            environment: request.environment.unwrap_or_else(|| "Development".to_owned()),
             is_default: false,
             ..Project::default_of(self.account)
         };

@@ -1,0 +1,14 @@
+//! The simulator as its clients see it: over HTTP, with our own client and without it.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod actions;
+mod bed;
+mod boot;
+mod droplets;
+mod faults;
+mod firewalls;
+mod limits;
+mod official;
+mod others;
+mod validation;
