@@ -8,6 +8,12 @@ use agent_api::{AgentKey, BackendClient, Bootstrap, EnrolRequest, Error};
 use backon::{ExponentialBuilder, Retryable};
 use std::time::Duration;
 
+/// The longest pause between attempts while the control plane is away: no more load than heartbeats are.
+const AWAY: Duration = Duration::from_secs(15);
+
+/// The pause after a refusal: someone has to do something first.
+const REFUSED: Duration = Duration::from_secs(30);
+
 /// Who enrols, and where.
 pub(crate) struct Enrolment {
     pub(crate) backend: BackendClient,
@@ -20,15 +26,14 @@ impl Enrolment {
     pub(crate) async fn complete(&self) -> Credentials {
         let schedule = ExponentialBuilder::new()
             .with_min_delay(Duration::from_millis(500))
-            .with_max_delay(Duration::from_mins(1))
+            .with_max_delay(AWAY)
             .with_jitter()
             .without_max_times();
-        let mut attempt = 0;
         loop {
-            let enrolled = (|| self.attempt()).retry(schedule).notify(|error, after| {
-                attempt += 1;
-                report(error, after, attempt);
-            });
+            let enrolled = (|| self.attempt())
+                .retry(schedule)
+                .adjust(|error, after| if error.is_retriable() { after } else { Some(REFUSED) })
+                .notify(report);
             if let Ok(credentials) = enrolled.await {
                 tracing::info!(epoch = credentials.epoch, "enrolled");
                 return credentials;
@@ -50,11 +55,11 @@ impl Enrolment {
 }
 
 /// A control plane that is away is no one's fault; a refusal needs a person.
-fn report(error: &Error, after: Duration, attempt: u32) {
+fn report(error: &Error, after: Duration) {
     let error_field = error as &dyn std::error::Error;
     if error.is_retriable() {
-        tracing::warn!(error = error_field, ?after, attempt, "not enrolled yet");
+        tracing::warn!(error = error_field, ?after, "not enrolled yet");
     } else {
-        tracing::error!(error = error_field, ?after, attempt, "enrolment refused");
+        tracing::error!(error = error_field, ?after, "enrolment refused");
     }
 }

@@ -5,7 +5,7 @@
 mod common;
 
 use agent_api::{AGENT_PORT, AgentKey, LivenessAnswer, PutOutcome, agent_server_name};
-use common::{Droplet, NO_ENGINE};
+use common::{Droplet, NO_ENGINE, PATIENCE};
 use model::{DesiredSet, EnvironmentId, InstanceId, Stamp};
 use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt, time::Duration};
 
@@ -255,12 +255,35 @@ async fn a_raised_epoch_makes_the_agent_enrol_again() {
 }
 
 #[tokio::test]
+async fn systemd_is_told_when_the_agent_is_ready_and_when_it_ends() {
+    let mut droplet = Droplet::new(NO_ENGINE).await;
+    // Readiness is the agent's own: it keeps its tools with the control plane away.
+    droplet.backend.go_away();
+    let socket = droplet.folder.path().join("notify");
+    let systemd = tokio::net::UnixDatagram::bind(&socket).unwrap();
+    let mut command = droplet.command(&["run"]);
+    command.env("NOTIFY_SOCKET", &socket);
+    droplet.start(&command);
+    let told = async || {
+        let mut message = [0; 100];
+        let length = tokio::time::timeout(PATIENCE, systemd.recv(&mut message))
+            .await
+            .unwrap()
+            .unwrap();
+        String::from_utf8_lossy(&message[..length]).trim().to_owned()
+    };
+    assert_eq!(told().await, "READY=1");
+    assert!(droplet.stop_agent().await.success());
+    assert_eq!(told().await, "STOPPING=1");
+}
+
+#[tokio::test]
 async fn what_is_wrong_on_the_machine_is_told_and_ends_the_agent() {
     let droplet = Droplet::new(NO_ENGINE).await;
     let run = |command: std::process::Command| {
         let mut command = tokio::process::Command::from(command);
         async move {
-            let output = tokio::time::timeout(Duration::from_secs(60), command.kill_on_drop(true).output());
+            let output = tokio::time::timeout(Duration::from_mins(1), command.kill_on_drop(true).output());
             let output = output.await.expect("it ends by itself").unwrap();
             assert_eq!(output.status.code(), Some(1));
             String::from_utf8(output.stderr).unwrap()

@@ -90,7 +90,7 @@ impl Bench {
         listed.unwrap().lines().map(str::to_owned).collect()
     }
 
-    /// `dtma purge`, and what is left after it; then the image goes, too.
+    /// `dtma purge`, and what is left after it.
     async fn clear(&self, droplet: &Droplet) -> Vec<String> {
         let purged = tokio::process::Command::from(droplet.command(&["purge"]))
             .output()
@@ -105,8 +105,15 @@ impl Bench {
             .unwrap();
         let mut left = self.containers(droplet).await;
         left.extend(networks.lines().map(str::to_owned));
-        self.engine.docker(&["rmi", "--force", &self.image]).await.unwrap();
         left
+    }
+}
+
+impl Drop for Bench {
+    /// The image goes, also when the test failed.
+    fn drop(&mut self) {
+        let remove = ["--host", self.engine.host(), "rmi", "--force", &self.image];
+        let _ = std::process::Command::new("docker").args(remove).output();
     }
 }
 

@@ -23,7 +23,7 @@ use uuid::Uuid;
 use workbench::Child;
 
 /// Only bounds a hang.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(crate) const DTMA: &str = env!("CARGO_BIN_EXE_dtma");
 
@@ -101,8 +101,13 @@ impl Droplet {
     }
 
     pub(crate) fn start_agent(&mut self) {
+        self.start(&self.command(&["run"]));
+    }
+
+    /// Starts the agent by a command that was changed.
+    pub(crate) fn start(&mut self, command: &Command) {
         let log = self.folder.path().join("log");
-        self.agent = Some(Child::spawn("dtma", &self.command(&["run"]), &log).unwrap());
+        self.agent = Some(Child::spawn("dtma", command, &log).unwrap());
     }
 
     /// SIGTERM, and how it ended.
@@ -149,9 +154,14 @@ impl Droplet {
 }
 
 impl Drop for Droplet {
+    /// Leaves nothing behind on the engine, also when the test failed.
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("the agent's log:\n{}", self.log());
+        }
+        self.agent = None;
+        if self.docker_host != NO_ENGINE {
+            let _ = self.command(&["purge", "--droplet", &self.id.to_string()]).output();
         }
     }
 }
