@@ -26,13 +26,11 @@ impl Settings {
     /// `toolplane` with these settings and no others: nothing leaks in from whoever runs the tests.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(binary("toolplane"));
-        command
-            .args(arguments)
-            .env_clear()
-            .envs(self.0.iter().map(|(name, value)| (name, value)));
+        command.args(arguments).env_clear();
         command
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("NO_COLOR", "1");
+        command.envs(self.0.iter().map(|(name, value)| (name, value)));
         command
     }
 

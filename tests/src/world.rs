@@ -457,6 +457,6 @@ fn settings(database: &Url, digitalocean: &Url, key: &MasterKey, address: Socket
         ("TOOLPLANE_HEARTBEAT_SECONDS", "1".to_owned()),
         ("TOOLPLANE_STOP_DEADLINE_SECONDS", "30".to_owned()),
         ("DOCKER_HOST", docker_host.to_owned()),
-        ("RUST_LOG", "info".to_owned()),
+        ("TOOLPLANE_LOG", "info".to_owned()),
     ])
 }

@@ -3,7 +3,8 @@
 use e2e::{World, control_plane::free_address};
 use std::{net::TcpListener, process::Output};
 
-const CATALOG: &str = "apiVersion: toolplane.dev/v1\nkind: ToolCatalogEntry\nmetadata:\n  name: Never Written\nspec:\n  package_identifier: acme/never\n";
+const CATALOG: &str = "apiVersion: toolplane.dev/v1\nkind: ToolCatalogEntry\nmetadata:\n  name: Never Written\nspec:\n  \
+    package_identifier: acme/never\n  version_info: {available_versions: [\"1\"], default_version: \"1\"}\n";
 
 fn said(output: &Output) -> String {
     format!(
@@ -89,13 +90,17 @@ pub(crate) async fn a_port_in_use(mut world: World) {
     );
 }
 
-/// `doctor` names the engine's address.
+/// No engine answers and none is installed: `doctor` and `demo` say so, and what to install.
 pub(crate) async fn no_docker(mut world: World) {
-    let nowhere = format!("unix://{}/no.sock", world.folder().display());
-    world.set("DOCKER_HOST", &nowhere);
-    let output = world.settings().run(&["doctor", "--docker"]).await;
-    assert!(!output.status.success());
-    assert!(said(&output).contains(&nowhere), "{}", said(&output));
+    let nothing = world.folder().join("no-programs");
+    std::fs::create_dir(&nothing).expect("the story's folder is writable");
+    world.set("PATH", &nothing.display().to_string());
+    world.set("DOCKER_HOST", &format!("unix://{}/no.sock", nothing.display()));
+    for arguments in [["doctor", "--demo"], ["demo", "--once"]] {
+        let output = world.settings().run(&arguments).await;
+        assert!(!output.status.success(), "{arguments:?} went on without Docker");
+        assert!(said(&output).contains("docker.io"), "{arguments:?}: {}", said(&output));
+    }
 }
 
 pub(crate) async fn no_postgres(mut world: World) {
