@@ -6,7 +6,7 @@ mod demo;
 mod doctor;
 mod get;
 mod migrate;
-//mod serve;
+mod serve;
 
 use crate::{
     cli::{Arguments, Command},
@@ -35,7 +35,7 @@ pub(crate) fn run(arguments: Arguments) -> miette::Result<ExitCode> {
 
 async fn dispatch(command: Command, config: Option<PathBuf>) -> miette::Result<ExitCode> {
     match command {
-        Command::Serve(_) => Ok(ExitCode::SUCCESS),
+        Command::Serve(serve) => serve::run(load(&serve.settings, config)?).await,
         Command::Migrate(migrate) => migrate::run(migrate.check, load(&migrate.settings, config)?).await,
         Command::Apply(apply) => {
             let settings = load(&apply.settings, config)?;

@@ -31,6 +31,7 @@ pub(crate) struct Settings {
     pub(crate) agent_binary: PathBuf,
     pub(crate) backend_cidrs: Vec<IpNet>,
     pub(crate) admin_cidrs: Vec<IpNet>,
+    pub(crate) ssh_keys: Vec<String>,
     pub(crate) resync: Duration,
     pub(crate) lease: Duration,
     pub(crate) lag_window: Duration,
@@ -85,6 +86,7 @@ impl Settings {
             agent_binary: layers.parse("agent_binary", "a path")?.unwrap_or_else(agent_beside_us),
             backend_cidrs: cidrs(&layers, "backend_cidrs")?,
             admin_cidrs: cidrs(&layers, "admin_cidrs")?,
+            ssh_keys: ssh_keys(&layers)?,
             resync: seconds(&layers, "resync_seconds")?,
             lease: seconds(&layers, "lease_seconds")?,
             lag_window: seconds(&layers, "lag_window_seconds")?,
@@ -154,6 +156,23 @@ fn cidrs(layers: &Layers, name: &'static str) -> Result<Vec<IpNet>, Error> {
             Err(_) => Err(format!("{part} is no network")),
         });
         networks.collect::<Result<Vec<_>, _>>()
+    })?;
+    Ok(parsed.unwrap_or_default())
+}
+
+fn ssh_keys(layers: &Layers) -> Result<Vec<String>, Error> {
+    let right = "numbers or fingerprints with commas between, as https://cloud.digitalocean.com/account/security lists them";
+    let parsed = layers.with("ssh_keys", right, |text| {
+        let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+        let spelled = |part: &str| part.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b':');
+        let keys = parts.map(|part| {
+            if spelled(part) {
+                Ok(part.to_owned())
+            } else {
+                Err(format!("{part} is neither"))
+            }
+        });
+        keys.collect::<Result<Vec<_>, _>>()
     })?;
     Ok(parsed.unwrap_or_default())
 }

@@ -158,6 +158,12 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "from where SSH to droplets is let in; nowhere unless set",
     ),
     setting(
+        "ssh_keys",
+        groups::SERVER,
+        "ID,...",
+        "ids or fingerprints of keys in the DigitalOcean account that may log in to droplets; none unless set",
+    ),
+    setting(
         "resync_seconds",
         groups::SERVER,
         "SECONDS",
