@@ -67,7 +67,8 @@ pub fn environment(number: u32) -> Uuid {
 
 fn uuid(number: u32, kind: u64) -> Uuid {
     let half = u64::from(number) * 8 + kind * 2;
-    uuid::Builder::from_random_bytes((u128::from(mixed(half)) << 64 | u128::from(mixed(half + (1 << 40)))).to_be_bytes()).into_uuid()
+    uuid::Builder::from_random_bytes((u128::from(mixed(half)) << 64 | u128::from(mixed(half + (1 << 40)))).to_be_bytes())
+        .into_uuid()
 }
 
 /// splitmix64: spreads consecutive numbers over all bits.

@@ -73,7 +73,10 @@ pub fn differences(object: &Environment, fleet: &Fleet, now: Timestamp) -> usize
     };
     // Adoption, duplicates, power.
     found += usize::from(latest.is_some_and(|intent| intent.outcome != Some(Outcome::Adopted)));
-    found += droplets.iter().filter(|droplet| droplet.ours && droplet.id != kept.id).count();
+    found += droplets
+        .iter()
+        .filter(|droplet| droplet.ours && droplet.id != kept.id)
+        .count();
     found += usize::from(!kept.active);
     // The droplet in the status.
     found += usize::from(status.ip_address != kept.address.map(Into::into) || status.droplet_created_at != kept.created_at);
@@ -92,10 +95,13 @@ pub fn differences(object: &Environment, fleet: &Fleet, now: Timestamp) -> usize
 }
 
 fn says(conditions: &[Condition], kind: &str, reason: &str, generation: Option<i64>) -> bool {
-    conditions.iter().find(|condition| condition.type_ == kind).is_some_and(|condition| {
-        condition.status == "True"
-            && condition.reason == reason
-            && condition.message.is_empty()
-            && condition.observed_generation == generation
-    })
+    conditions
+        .iter()
+        .find(|condition| condition.type_ == kind)
+        .is_some_and(|condition| {
+            condition.status == "True"
+                && condition.reason == reason
+                && condition.message.is_empty()
+                && condition.observed_generation == generation
+        })
 }

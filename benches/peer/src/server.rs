@@ -117,7 +117,9 @@ fn watch(shared: &Shared, initial: bool) -> impl Stream<Item = Bytes> + Send + u
 }
 
 fn event(kind: &str, object: &[u8]) -> Bytes {
-    [br#"{"type":""#, kind.as_bytes(), br#"","object":"#, object, b"}\n"].concat().into()
+    [br#"{"type":""#, kind.as_bytes(), br#"","object":"#, object, b"}\n"]
+        .concat()
+        .into()
 }
 
 fn bookmark(version: u64) -> Bytes {
