@@ -310,7 +310,8 @@ fn shorten(text: &str) -> String {
 
 /// What a 4xx means. DigitalOcean has one id for all of these (`unprocessable_entity`), so that only the sentence tells.
 fn refusal(status: u16, message: &str) -> Refusal {
-    const FIELDS: [(&str, &str); 14] = [
+    const FIELDS: [(&str, &str); 15] = [
+        ("disk image", "size"),
         ("hostname characters", "name"),
         ("user_data", "user_data"),
         ("user data", "user_data"),

@@ -71,12 +71,10 @@ impl Cloud {
     pub(crate) fn schedule(self: &Arc<Self>, after: Duration, event: Event) {
         let cloud = Arc::clone(self);
         self.tasks.spawn(async move {
-            tokio::select! {
-                () = cloud.stop.cancelled() => {}
-                () = async {
-                    tokio::time::sleep(after).await;
-                    cloud.happen(event).await;
-                } => {}
+            let stopped = cloud.stop.cancelled();
+            // Only the waiting is given up at a stop: what has begun ends well.
+            if tokio::time::timeout(after, stopped).await.is_err() {
+                cloud.happen(event).await;
             }
         });
     }

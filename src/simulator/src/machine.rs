@@ -32,7 +32,10 @@ use std::{
     collections::HashMap,
     net::Ipv4Addr,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 use tokio::{sync::watch, task::JoinHandle};
@@ -64,6 +67,7 @@ pub(crate) struct Machines {
     nursery: Nursery,
     settings: Dial,
     known: Mutex<HashMap<u64, Arc<Machine>>>,
+    closed: AtomicBool,
 }
 
 /// One machine. Its power is switched by one at a time.
@@ -93,6 +97,7 @@ impl Machines {
             nursery: Nursery::start(),
             settings,
             known: Mutex::new(HashMap::new()),
+            closed: AtomicBool::new(false),
         }
     }
 
@@ -100,7 +105,7 @@ impl Machines {
     pub(crate) async fn boot(&self, boot: Boot) {
         let machine = self.machine(boot.id);
         let mut power = machine.power.lock().await;
-        if !matches!(*power, Power::Off) {
+        if !matches!(*power, Power::Off) || self.closed.load(Ordering::SeqCst) {
             return;
         }
         let (halt, halted) = watch::channel(None);
@@ -122,7 +127,6 @@ impl Machines {
         let machine = self.machine(id);
         let mut power = machine.power.lock().await;
         if Self::stop(&machine, &mut power, how).await {
-            *power = Power::Off;
             machine.console.line("power off");
             self.engine.kill_containers(id, &machine.console).await;
         }
@@ -132,9 +136,7 @@ impl Machines {
     pub(crate) async fn wipe(&self, id: u64) {
         let machine = self.machine(id);
         let mut power = machine.power.lock().await;
-        if Self::stop(&machine, &mut power, Halt::PowerOff).await {
-            *power = Power::Off;
-        }
+        Self::stop(&machine, &mut power, Halt::PowerOff).await;
         self.purge(&machine).await;
         machine.disk.wipe();
     }
@@ -145,15 +147,16 @@ impl Machines {
         let mut power = machine.power.lock().await;
         Self::stop(&machine, &mut power, Halt::PowerOff).await;
         if !matches!(*power, Power::Destroyed) {
-            *power = Power::Destroyed;
             self.purge(&machine).await;
             machine.console.keep();
             machine.disk.delete();
+            *power = Power::Destroyed;
         }
     }
 
-    /// Ends all machines for good.
+    /// Ends all machines for good, and lets none boot any more.
     pub(crate) async fn destroy_all(&self) {
+        self.closed.store(true, Ordering::SeqCst);
         let ids: Vec<u64> = self.lock().keys().copied().collect();
         futures::future::join_all(ids.into_iter().map(|id| self.destroy(id))).await;
     }
@@ -170,9 +173,15 @@ impl Machines {
         machine.console.agent()
     }
 
-    /// Whether there was something to stop.
+    /// Ends the agent of a machine that is on. Whether it was.
     async fn stop(machine: &Machine, power: &mut Power, how: Halt) -> bool {
-        let Power::On { halt, supervisor } = power else { return false };
+        let (halt, supervisor) = match std::mem::replace(power, Power::Off) {
+            Power::On { halt, supervisor } => (halt, supervisor),
+            other @ (Power::Off | Power::Destroyed) => {
+                *power = other;
+                return false;
+            }
+        };
         // The supervisor may have ended by itself: a machine without an agent has nothing to supervise.
         let _ = halt.send(Some(how));
         if let Err(error) = supervisor.await {

@@ -40,6 +40,12 @@ impl Disk {
         }
     }
 
+    /// The droplet's id, which its folder is named by.
+    pub(super) fn id(&self) -> String {
+        let name = self.folder.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    }
+
     pub(super) fn console_path(&self) -> PathBuf {
         self.folder.join("console.log")
     }

@@ -16,7 +16,8 @@ pub(super) async fn purge(nursery: &Nursery, disk: &Disk, environment: &Environm
         return;
     }
     let mut command = Nursery::command(&disk.agent_path());
-    command.arg("purge").envs(environment);
+    // By its id: the metadata service that could tell it may have ended before the droplet.
+    command.args(["purge", "--droplet", &disk.id()]).envs(environment);
     let output = |file: Option<fs::File>| file.map_or_else(Stdio::null, Stdio::from);
     command.stdout(output(console.append())).stderr(output(console.append()));
     let purged = tokio::time::timeout(PATIENCE, async { nursery.spawn(command).await?.wait().await }).await;

@@ -40,9 +40,7 @@ async fn a_droplet_is_resized_while_it_is_off() {
         matches!(
             error,
             Error::Refused {
-                refusal: Refusal::Invalid {
-                    field: Some("image" | "size")
-                },
+                refusal: Refusal::Invalid { field: Some("size") },
                 ..
             }
         ),
