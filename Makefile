@@ -22,7 +22,7 @@ demo: deps build ## See it work, no account needed; ONCE=1 leaves when it has sh
 
 test: deps ## Run every test, end to end ones included
 	$(CARGO) build --locked --workspace --bins --tests
-	$(CARGO) test --locked --workspace
+	$(BIN)/with-engine -- $(CARGO) test --locked --workspace
 
 check: deps ## Check formatting, lints, documentation, outside crates and offline queries
 	$(CARGO) fmt --all --check

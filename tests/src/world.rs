@@ -41,7 +41,7 @@ impl Stage {
     /// Starts the engine and the registry and packs the example tool.
     pub async fn set() -> Result<Self, Failure> {
         let folder = tempfile::Builder::new().prefix("toolplane-e2e-").tempdir()?;
-        let engine = Engine::start(&folder.path().join("engine")).await?;
+        let engine = Engine::find_or_start(&folder.path().join("engine")).await?;
         let registry = Registry::start(&folder.path().join("registry"), 0).await?;
         let tool = binary("reasoning-mcp-server");
         for version in ["1.0.0", "1.1.0"] {
