@@ -22,7 +22,7 @@ Start here:
 #[derive(Debug, Parser)]
 #[command(name = "toolplane", version, after_help = AFTER_HELP, propagate_version = true)]
 pub(crate) struct Arguments {
-    /// Configuration file, TOML [env: TOOLPLANE_CONFIG].
+    /// Configuration file, TOML [env: `TOOLPLANE_CONFIG`].
     #[arg(long, global = true, value_name = "PATH")]
     pub(crate) config: Option<PathBuf>,
     /// What is logged, such as `warn` or `info,schema=debug`.

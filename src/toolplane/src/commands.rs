@@ -14,7 +14,10 @@ use crate::{
     telemetry,
 };
 use miette::{IntoDiagnostic, WrapErr};
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 /// Runs what was asked for.
 pub(crate) fn run(arguments: Arguments) -> miette::Result<ExitCode> {
@@ -34,6 +37,7 @@ pub(crate) fn run(arguments: Arguments) -> miette::Result<ExitCode> {
 }
 
 async fn dispatch(command: Command, config: Option<PathBuf>) -> miette::Result<ExitCode> {
+    let config = config.as_deref();
     match command {
         Command::Serve(serve) => serve::run(load(&serve.settings, config)?).await,
         Command::Migrate(migrate) => migrate::run(migrate.check, load(&migrate.settings, config)?).await,
@@ -50,6 +54,6 @@ async fn dispatch(command: Command, config: Option<PathBuf>) -> miette::Result<E
     }
 }
 
-fn load<const GROUPS: u8>(flags: &Flags<GROUPS>, config: Option<PathBuf>) -> miette::Result<Settings> {
-    Ok(Settings::load(flags.values(), config.as_deref())?)
+fn load<const GROUPS: u8>(flags: &Flags<GROUPS>, config: Option<&Path>) -> miette::Result<Settings> {
+    Ok(Settings::load(flags.values(), config)?)
 }

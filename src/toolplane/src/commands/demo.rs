@@ -27,21 +27,18 @@ pub(super) async fn run(demo: Demo) -> miette::Result<ExitCode> {
     let told = tokio::select! {
         told = tell(&mut parts, &progress, demo.once) => told,
         () = interrupted() => {
-            progress.note("interrupted");
+            progress::note("interrupted");
             Ok(ExitCode::from(130))
         }
     };
     let logs = parts.folder().logs();
-    // An error says what happened before everything ends, since that takes a while.
-    progress.ending(told.as_ref().err());
+    let code = told.unwrap_or_else(|failure| {
+        // Said before everything ends, which takes a while.
+        eprintln!("{failure:?}\nthe logs are in {}\n", logs.display());
+        ExitCode::FAILURE
+    });
     parts.end(&progress).await;
-    match told {
-        Ok(code) => Ok(code),
-        Err(_) => {
-            eprintln!("the logs are in {}", logs.display());
-            Ok(ExitCode::FAILURE)
-        }
-    }
+    Ok(code)
 }
 
 async fn tell(parts: &mut Parts, progress: &Progress, once: bool) -> miette::Result<ExitCode> {

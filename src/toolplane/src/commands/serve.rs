@@ -41,7 +41,7 @@ pub(super) async fn run(settings: Settings) -> miette::Result<ExitCode> {
     );
     let leases = tokio::spawn(keeper.clone().run(holding.clone()));
     let controllers = Controllers::new(&prepared, &keeper).start(&working);
-    let endpoints = tokio::spawn(endpoints.serve(prepared.clone(), metrics, working.clone()));
+    let mut endpoints = tokio::spawn(endpoints.serve(prepared.clone(), metrics, working.clone()));
 
     let ended = tokio::select! {
         () = terminated() => {
@@ -49,10 +49,14 @@ pub(super) async fn run(settings: Settings) -> miette::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         part = controllers.failed() => Err(miette::miette!("{part} ended by itself; see the log")),
-        failure = endpoints_failed(endpoints) => Err(failure),
+        ended = &mut endpoints => Err(endpoints_failed(ended)),
     };
     working.cancel();
     controllers.ended().await;
+    if !endpoints.is_finished() {
+        // Requests under way have their own patience, and how they end is of no interest any more.
+        let _ = endpoints.await;
+    }
     holding.cancel();
     leases.await.into_diagnostic().wrap_err("the leases were not released")?;
     prepared.close().await;
@@ -60,8 +64,8 @@ pub(super) async fn run(settings: Settings) -> miette::Result<ExitCode> {
     ended
 }
 
-async fn endpoints_failed(endpoints: tokio::task::JoinHandle<miette::Result<()>>) -> miette::Report {
-    match endpoints.await {
+fn endpoints_failed(ended: Result<miette::Result<()>, tokio::task::JoinError>) -> miette::Report {
+    match ended {
         Ok(Ok(())) => miette::miette!("the HTTP API ended by itself"),
         Ok(Err(error)) => error,
         Err(error) => miette::miette!("the HTTP API ended by itself: {error}"),

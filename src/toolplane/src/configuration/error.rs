@@ -67,13 +67,11 @@ impl Error {
             .map(|setting| (strsim::jaro_winkler(key, setting.name), setting.name))
             .max_by(|left, right| left.0.total_cmp(&right.0))
             .filter(|(similarity, _)| *similarity > 0.8);
-        let help = match nearest {
-            Some((_, name)) => format!("did you mean `{name}`?"),
-            None => {
-                let names: Vec<&str> = table::SETTINGS.iter().map(|setting| setting.name).collect();
-                format!("known are {}", names.join(", "))
-            }
+        let known = || {
+            let names: Vec<&str> = table::SETTINGS.iter().map(|setting| setting.name).collect();
+            format!("known are {}", names.join(", "))
         };
+        let help = nearest.map_or_else(known, |(_, name)| format!("did you mean `{name}`?"));
         Self::Unknown {
             key: key.to_owned(),
             path,

@@ -5,6 +5,8 @@ use std::{
     io::Write,
 };
 
+type Pairs<'a> = &'a [(&'a str, &'a str)];
+
 fn resolve(flags: &[(&str, &str)], environment: &[(&str, &str)], file: &str) -> Result<Settings, Error> {
     let flags: BTreeMap<String, String> = flags.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
     let environment: HashMap<String, String> = environment
@@ -90,7 +92,7 @@ fn a_secret_comes_directly_or_from_a_file_and_the_higher_layer_hides_both_forms_
 
 #[test]
 fn errors_name_the_setting_where_it_was_set_and_what_would_be_right() {
-    let cases: &[(&[(&str, &str)], &[(&str, &str)], &str)] = &[
+    let cases: &[(Pairs<'_>, Pairs<'_>, &str)] = &[
         (&[("listen", "8443")], &[], ""),
         (&[], &[("TOOLPLANE_LEASE_SECONDS", "0")], ""),
         (&[], &[("TOOLPLANE_LEASE_SECONDS", "soon")], ""),

@@ -240,7 +240,7 @@ fn is_image_name(text: &str) -> bool {
         _ => ("", text),
     };
     let registry_is_right = match registry.split_once(':') {
-        Some((host, port)) => part(host) && port.parse::<u16>().is_ok(),
+        Some((host, number)) => part(host) && number.parse::<u16>().is_ok(),
         None => registry.is_empty() || part(registry),
     };
     registry_is_right && text.len() <= 255 && rest.split('/').all(part)

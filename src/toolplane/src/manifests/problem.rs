@@ -9,7 +9,7 @@ use std::{fmt, sync::Arc};
 pub(crate) struct Problem {
     message: String,
     help: String,
-    code: Option<(NamedSource<Arc<str>>, SourceSpan)>,
+    code: Option<Box<(NamedSource<Arc<str>>, SourceSpan)>>,
 }
 
 impl Problem {
@@ -23,7 +23,7 @@ impl Problem {
         Self {
             message,
             help: help.into(),
-            code: Some((place.code(), place.span())),
+            code: Some(Box::new((place.code(), place.span()))),
         }
     }
 
@@ -50,11 +50,11 @@ impl Diagnostic for Problem {
     }
 
     fn source_code(&self) -> Option<&dyn miette::SourceCode> {
-        self.code.as_ref().map(|(code, _)| code as &dyn miette::SourceCode)
+        self.code.as_deref().map(|(code, _)| code as &dyn miette::SourceCode)
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        let (_, span) = self.code.as_ref()?;
+        let (_, span) = self.code.as_deref()?;
         Some(Box::new(std::iter::once(LabeledSpan::underline(*span))))
     }
 }

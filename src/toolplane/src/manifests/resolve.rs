@@ -257,12 +257,12 @@ impl Resolution<'_> {
 
     fn find_tool(&mut self, manifest: &Manifest, spec: &InstanceSpec) -> Option<CatalogEntry> {
         let text = &spec.tool.value;
-        let named = |entry: &&CatalogEntry| entry.tool_name == *text || entry.id.to_string() == *text;
+        let called = |entry: &&CatalogEntry| entry.tool_name == *text || entry.id.to_string() == *text;
         let found = self
             .catalog
             .values()
-            .find(named)
-            .or_else(|| self.known.catalog.iter().find(named))
+            .find(called)
+            .or_else(|| self.known.catalog.iter().find(called))
             .cloned();
         if found.is_none() {
             let names: Vec<&String> = self

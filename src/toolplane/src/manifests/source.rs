@@ -115,8 +115,9 @@ impl Document {
 
     /// The place of a location that the parser gave for this document's text.
     pub(super) fn place(&self, location: Option<Location>) -> Place {
+        let number = |number: u64| usize::try_from(number).unwrap_or(1);
         let (line, column) = match location {
-            Some(location) if location.line() > 0 => (location.line() as usize, location.column() as usize),
+            Some(location) if location.line() > 0 => (number(location.line()), number(location.column())),
             _ => (self.first_content_line(), 1),
         };
         Place {

@@ -207,7 +207,7 @@ impl Parts {
         step.waiting("`toolplane serve` to listen");
         let mut child = Child::spawn("toolplane serve", &command, &self.folder.log("serve")).into_diagnostic()?;
         let listens = || async move { tokio::net::TcpStream::connect(listen).await.is_ok() };
-        child.wait_until(Duration::from_secs(60), listens).await.into_diagnostic()?;
+        child.wait_until(Duration::from_mins(1), listens).await.into_diagnostic()?;
         self.control_plane = Some(child);
         (self.listen, self.dashboard) = (Some(listen), Some(dashboard));
         step.done(&format!("https://{listen}, dashboard http://{dashboard}"));

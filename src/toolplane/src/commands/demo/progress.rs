@@ -48,18 +48,11 @@ impl Progress {
             done: false,
         }
     }
+}
 
-    /// A line between steps.
-    pub(super) fn note(&self, text: &str) {
-        println!("{text}");
-    }
-
-    /// Says why it ends, when it should not have.
-    pub(super) fn ending(&self, failure: Option<&miette::Report>) {
-        if let Some(failure) = failure {
-            eprintln!("{failure:?}");
-        }
-    }
+/// Lines between steps.
+pub(super) fn note(text: &str) {
+    println!("{text}");
 }
 
 impl Step {

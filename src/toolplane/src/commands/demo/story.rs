@@ -2,7 +2,7 @@
 
 use super::{
     parts::Parts,
-    progress::{Progress, Step},
+    progress::{Progress, Step, note},
     rows::{self, Account},
 };
 use crate::{
@@ -21,7 +21,7 @@ use workbench::mcp::{self, Endpoint};
 const MANIFEST: &str = include_str!("../../../../../manifests/example-account.yaml");
 
 /// Bounds a hang; all of it takes well under a minute.
-const PATIENCE: Duration = Duration::from_secs(240);
+const PATIENCE: Duration = Duration::from_mins(4);
 /// How often rows are read while something is waited for.
 const PERIOD: Duration = Duration::from_millis(200);
 
@@ -29,13 +29,13 @@ pub(super) async fn tell(parts: &mut Parts, progress: &Progress) -> miette::Resu
     let id = write_account(parts, progress).await?;
     parts.watch_over(id)?;
     let step = progress.step("from row to running tools");
-    let account = wait(parts, &step, id, "the account to run", |account| account.waits_for()).await?;
+    let account = wait(parts, &step, id, "the account to run", Account::waits_for).await?;
     step.done(&format!(
         "droplet {} at {}",
         shown(account.environment.status.droplet_id),
         shown(account.environment.status.ip_address)
     ));
-    progress.note(&tables(parts, &account).await?);
+    note(&tables(parts, &account).await?);
     for instance in &account.instances {
         let step = progress.step(&format!("MCP call to {}", rows::name(instance)));
         let answer = think(
@@ -46,10 +46,10 @@ pub(super) async fn tell(parts: &mut Parts, progress: &Progress) -> miette::Resu
         )
         .await?;
         step.done("answered over TLS, with a token");
-        progress.note(&indented(&answer));
+        note(&indented(&answer));
     }
     let account = kill_one(parts, progress, account).await?;
-    progress.note(&tables(parts, &account).await?);
+    note(&tables(parts, &account).await?);
     Ok(account)
 }
 
@@ -176,7 +176,7 @@ async fn kill_one(parts: &mut Parts, progress: &Progress, account: Account) -> m
     let instance = account.instance(id).ok_or_else(|| miette::miette!("{name} is gone"))?;
     let answer = think(parts, &account, instance, "Back again.").await?;
     step.done("restarted by its agent, on the same port, and answers again");
-    progress.note(&indented(&answer));
+    note(&indented(&answer));
     Ok(account)
 }
 

@@ -55,10 +55,10 @@ fn documents(listing: &Listing, now: Timestamp) -> Vec<Value> {
     }
 }
 
-fn document(kind: &str, metadata: Value, spec: Value, status: Value) -> Value {
+fn document(kind: &str, metadata: &Value, spec: &Value, status: Option<&Value>) -> Value {
     let mut document = json!({"apiVersion": API_VERSION, "kind": kind, "metadata": metadata, "spec": spec});
-    if !status.is_null() {
-        document["status"] = status;
+    if let Some(status) = status {
+        document["status"] = status.clone();
     }
     document
 }
@@ -78,7 +78,7 @@ fn environment(row: &Environment, now: Timestamp) -> Value {
     // A name is for the manifests that are applied together; the id is one that no two share.
     let metadata = json!({"name": row.id, "id": row.id, "generation": row.generation, "created_at": row.created_at});
     let spec = serde_json::to_value(&row.spec).unwrap_or_default();
-    document("AccountToolEnvironment", metadata, spec, status)
+    document("AccountToolEnvironment", &metadata, &spec, Some(&status))
 }
 
 fn instance(row: &Instance, catalog: &[CatalogEntry], now: Timestamp) -> Value {
@@ -95,7 +95,7 @@ fn instance(row: &Instance, catalog: &[CatalogEntry], now: Timestamp) -> Value {
         "desired_state": spelled(&row.spec.desired_state),
         "paused": row.spec.paused,
     });
-    document("AccountToolInstance", metadata, spec, status)
+    document("AccountToolInstance", &metadata, &spec, Some(&status))
 }
 
 fn catalog_entry(row: &CatalogEntry) -> Value {
@@ -104,10 +104,5 @@ fn catalog_entry(row: &CatalogEntry) -> Value {
         fields.remove("id");
         fields.remove("tool_name");
     }
-    document(
-        "ToolCatalogEntry",
-        json!({"name": row.tool_name, "id": row.id}),
-        spec,
-        Value::Null,
-    )
+    document("ToolCatalogEntry", &json!({"name": row.tool_name, "id": row.id}), &spec, None)
 }
