@@ -15,22 +15,25 @@ deps: ## Install what is missing besides a Rust toolchain; says what and why
 	@./.ci/deps
 
 build: ## Build every program
-	$(CARGO) build --locked --workspace --bins
+	$(CARGO) build --locked --bins
 
 demo: deps build ## See it work, no account needed; ONCE=1 leaves when it has shown everything
 	$(BIN)/toolplane demo $(if $(filter-out 0,$(ONCE)),--once)
 
 test: deps ## Run every test, end to end ones included
-	$(CARGO) build --locked --workspace --bins --tests
-	$(BIN)/with-engine -- $(CARGO) test --locked --workspace
+	$(CARGO) build --locked --bins --tests
+	$(BIN)/with-engine -- $(CARGO) test --locked
 
 check: deps ## Check formatting, lints, documentation, outside crates and offline queries
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --locked --workspace --no-deps
-	@if command -v cargo-deny >/dev/null; then set -x; $(CARGO) deny --locked check; \
+	@if command -v cargo-deny >/dev/null; then set -x; $(CARGO) deny --locked check --allow unused-wrapper; \
 		else echo "SKIPPED: cargo-deny is not installed (cargo install --locked cargo-deny)"; fi
 	./.ci/sqlx --check
+
+bench: deps ## Run every benchmark; ends in one line a figure, with the bar that it has to reach
+	$(CARGO) run --locked --release --package bench-loop -- all
 
 sqlx: deps ## Write .sqlx anew after a change of a query or a migration
 	./.ci/sqlx

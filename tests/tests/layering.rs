@@ -15,7 +15,7 @@ const RULES: &[Rule] = &[
     ("runtime", &[], &[]),
     // The outside world, each part by itself.
     ("digitalocean", &[], &[]),
-    ("simulator", &["digitalocean"], &[]),
+    ("simulator", &[], &["digitalocean"]),
     ("agent-api", &["model"], &[]),
     ("cloud-init", &["agent-api"], &[]),
     ("schema", &["model", "runtime"], &["cluster"]),
@@ -38,7 +38,7 @@ const RULES: &[Rule] = &[
         &["agent-api", "model", "runtime", "schema"],
         &["cluster"],
     ),
-    ("container-reconciler", &["agent-api", "model", "runtime"], &[]),
+    ("container-reconciler", &["agent-api", "model", "runtime"], &["workbench"]),
     // The binaries: wiring. The agent has no database and no cloud.
     (
         "toolplane",
@@ -60,7 +60,11 @@ const RULES: &[Rule] = &[
         ],
         &[],
     ),
-    ("dtma", &["agent-api", "container-reconciler", "model", "runtime"], &[]),
+    (
+        "dtma",
+        &["agent-api", "container-reconciler", "model", "runtime"],
+        &["workbench"],
+    ),
     ("reasoning-mcp-server", &[], &[]),
     // What the demo and the tests stand on; of no use in production.
     ("cluster", &[], &[]),
@@ -75,6 +79,19 @@ const RULES: &[Rule] = &[
             "schema",
             "simulator",
             "workbench",
+        ],
+        &[],
+    ),
+    (
+        "bench-loop",
+        &[
+            "agent-api",
+            "cluster",
+            "digitalocean",
+            "environment-reconciler",
+            "model",
+            "runtime",
+            "schema",
         ],
         &[],
     ),
