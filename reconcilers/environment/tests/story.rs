@@ -1,0 +1,325 @@
+//! The reconciler in its loop, over a real Postgres and the DigitalOcean simulator. The agent's part is played by the test, by
+//! the same calls that the agents' endpoints make.
+
+use digitalocean::Client;
+use environment_reconciler::{Config, EnvironmentReconciler, Fleet, Policy};
+use jiff::{SignedDuration, Timestamp};
+use model::{
+    AgentReport, DropletVitals, Environment, EnvironmentDesiredState, EnvironmentId, EnvironmentPhase, EnvironmentRecord,
+    EnvironmentSpec, InstallationId, UserId, record::Subject,
+};
+use runtime::{Controller, Reflector, ReflectorConfig, reflector};
+use schema::{ConnectOptions, Database, LeaseConfig, LeaseKeeper, RecordSource, Records, Role};
+use simulator::{Fault, FaultRule, Handle, Simulator};
+use std::{sync::Arc, time::Duration};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// Only bounds a hang.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Story {
+    users: Database,
+    simulator: Handle,
+    replica: CancellationToken,
+    url: String,
+    boot: Uuid,
+    sequence: i64,
+    _state: tempfile::TempDir,
+}
+
+impl Story {
+    async fn begin() -> Self {
+        rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
+        let url = cluster::testing::database(async |url: String| {
+            let database = Database::connect(&ConnectOptions::new(url.into(), None)).await.unwrap();
+            database.migrate().await.unwrap();
+            database.close().await;
+            Ok::<_, cluster::Error>(())
+        })
+        .await
+        .unwrap();
+        let state = tempfile::tempdir().unwrap();
+        let simulator = Simulator::start(simulator::Config::new("token".into(), state.path()))
+            .await
+            .unwrap();
+        simulator.configure(|settings| {
+            settings.boot_ms = 100;
+            settings.delete_ms = 100;
+        });
+        let users = Database::connect(&ConnectOptions::new(url.clone().into(), None))
+            .await
+            .unwrap();
+        let mut story = Self {
+            users,
+            simulator,
+            replica: CancellationToken::new(),
+            url,
+            boot: Uuid::new_v4(),
+            sequence: 0,
+            _state: state,
+        };
+        story.serve().await;
+        story
+    }
+
+    /// Starts a replica; the one before, if any, is gone without a word.
+    async fn serve(&mut self) {
+        self.replica.cancel();
+        self.replica = CancellationToken::new();
+        let shutdown = self.replica.clone();
+        let database = Database::connect(&ConnectOptions::new(self.url.clone().into(), Some(Role::Controller)))
+            .await
+            .unwrap();
+        let lease = LeaseConfig {
+            ttl: Duration::from_secs(3),
+            name: "test".to_owned(),
+        };
+        let leases = LeaseKeeper::new(database.clone(), lease);
+        tokio::spawn(leases.clone().run(shutdown.clone()));
+        let source = RecordSource::new(database.clone(), Records::owned_by(&leases));
+        let (records, mut reflector): (_, Reflector<RecordSource>) = reflector(source, ReflectorConfig::default());
+        let changed = reflector.subscribe();
+        tokio::spawn(reflector.run(shutdown.clone()));
+        let client = Client::new(digitalocean::Config::new(self.simulator.base_url().clone(), "token".into())).unwrap();
+        let reconciler = EnvironmentReconciler::new(
+            database,
+            leases,
+            client,
+            Fleet::new(),
+            "07".repeat(32).parse().unwrap(),
+            config(),
+            records,
+        );
+        tokio::spawn(reconciler.background(shutdown.clone()));
+        let wakes = reconciler.wakes();
+        let controller = Controller::new(Arc::new(reconciler), runtime::Config::default())
+            .wakes(changed)
+            .wakes(wakes);
+        tokio::spawn(controller.run(shutdown));
+    }
+
+    async fn insert(&self, region: &str) -> EnvironmentId {
+        let user_id = UserId::random();
+        let _ = self.users.user_ensure(user_id).await.unwrap();
+        let spec = EnvironmentSpec {
+            user_id,
+            region: region.into(),
+            size: "s-1vcpu-1gb".into(),
+            image: "ubuntu-22-04-x64".into(),
+            desired_state: EnvironmentDesiredState::Active,
+            paused: false,
+        };
+        self.users.apply_environment(&spec).await.unwrap().0
+    }
+
+    async fn want(&self, id: EnvironmentId, edit: impl FnOnce(&mut EnvironmentSpec)) {
+        let mut spec = self.row(id).await.spec;
+        edit(&mut spec);
+        let _ = self.users.apply_environment(&spec).await.unwrap();
+    }
+
+    async fn sql(&self, script: &str) {
+        let mut psql = tokio::process::Command::new("psql");
+        psql.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-c", script, &self.url]);
+        assert!(psql.status().await.unwrap().success(), "{script}");
+    }
+
+    async fn record(&self, id: EnvironmentId) -> Option<EnvironmentRecord> {
+        self.users.record_get(id).await.unwrap()
+    }
+
+    async fn row(&self, id: EnvironmentId) -> Environment {
+        match self.record(id).await.unwrap().subject {
+            Subject::Row(row) => row,
+            Subject::Tombstone(tombstone) => panic!("{tombstone:?}"),
+        }
+    }
+
+    async fn until(&self, id: EnvironmentId, what: &str, holds: impl Fn(&Environment) -> bool) -> Environment {
+        let end = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let row = self.row(id).await;
+            if holds(&row) {
+                return row;
+            }
+            if tokio::time::Instant::now() > end {
+                let events = self.users.event_list(Some(id), 50).await.unwrap();
+                panic!("never {what}: {row:#?} {events:#?}");
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// The agent of the environment's droplet enrols and reports.
+    async fn agent(&mut self, id: EnvironmentId) {
+        let intent = self.record(id).await.unwrap().intent.unwrap();
+        let _ = self.users.intent_enrol(intent.id, &"ab".repeat(32)).await.unwrap();
+        self.sequence += 1;
+        let report = AgentReport {
+            boot_id: self.boot,
+            sequence: self.sequence,
+            applied: None,
+            agent_version: "0.1.0".to_owned(),
+            vitals: DropletVitals::default(),
+            instances: Vec::new(),
+            received_at: Timestamp::now(),
+        };
+        let _ = self.users.heartbeat_record(id, intent.epoch, &report).await.unwrap();
+    }
+
+    async fn launch(&mut self, id: EnvironmentId) -> Environment {
+        self.until(id, "reachable", |row| row.status.ip_address.is_some()).await;
+        self.agent(id).await;
+        self.until(id, "active", |row| row.status.phase == EnvironmentPhase::Active)
+            .await
+    }
+
+    fn live(&self) -> Vec<u64> {
+        self.simulator.droplets().iter().map(|droplet| droplet.id).collect()
+    }
+
+    async fn until_none_is_live(&self) {
+        let end = tokio::time::Instant::now() + PATIENCE;
+        while !self.live().is_empty() {
+            assert!(tokio::time::Instant::now() < end, "never gone: {:?}", self.live());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn end(self) {
+        self.replica.cancel();
+        self.simulator.shutdown().await;
+    }
+}
+
+fn config() -> Config {
+    let installation: InstallationId = "test".parse().unwrap();
+    Config {
+        installation,
+        policy: Policy {
+            lag_window: SignedDuration::from_secs(4),
+            ..Policy::default()
+        },
+        fleet_sweep: Duration::from_secs(1),
+        backend_url: "https://127.0.0.1:1".parse().unwrap(),
+        backend_ca_pem: "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n".to_owned(),
+        agent_url: "https://127.0.0.1:1/api/v1/agent/binary".parse().unwrap(),
+        agent_sha256: "00".repeat(32),
+        enrolment_ttl: Duration::from_secs(3600),
+        ssh_keys: Vec::new(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_droplet_comes_is_lost_comes_again_goes_and_stays_gone() {
+    let mut story = Story::begin().await;
+    let id = story.insert("nyc3").await;
+    let row = story.launch(id).await;
+    let first = story.live();
+    assert_eq!(first, [row.status.droplet_id.unwrap().0]);
+    assert_eq!(row.status.agent_epoch, 1);
+
+    // Destroyed behind our back: one new droplet, and the old agent's epoch is over.
+    story.simulator.destroy(first[0]).await;
+    story.until(id, "replaced", |row| row.status.agent_epoch == 2).await;
+    let row = story.launch(id).await;
+    assert_eq!(story.live(), [row.status.droplet_id.unwrap().0]);
+    assert_ne!(story.live(), first);
+
+    // Disabled, and enabled again.
+    story
+        .want(id, |spec| spec.desired_state = EnvironmentDesiredState::Deleted)
+        .await;
+    let row = story
+        .until(id, "deleted", |row| row.status.phase == EnvironmentPhase::Deleted)
+        .await;
+    assert_eq!((row.status.droplet_id, row.status.ip_address), (None, None));
+    assert_eq!(story.live(), Vec::<u64>::new());
+    story
+        .want(id, |spec| spec.desired_state = EnvironmentDesiredState::Active)
+        .await;
+    story.launch(id).await;
+    assert_eq!(story.live().len(), 1);
+
+    let reasons: Vec<String> = story
+        .users
+        .event_list(Some(id), 100)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|e| e.event.reason)
+        .collect();
+    for reason in [
+        "CreateAnnounced",
+        "DropletCreated",
+        "CreateSeen",
+        "DropletAdopted",
+        "DropletGone",
+        "DropletDeleted",
+    ] {
+        assert!(reasons.iter().any(|seen| seen == reason), "{reason} is not among {reasons:?}");
+    }
+    story.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_answer_makes_no_second_droplet_and_a_lost_request_is_made_good() {
+    let mut story = Story::begin().await;
+    story
+        .simulator
+        .fault(FaultRule::next("POST", "/v2/droplets", Fault::DropAfter));
+    let id = story.insert("nyc3").await;
+    story.launch(id).await;
+    assert_eq!(story.live().len(), 1);
+
+    story
+        .simulator
+        .fault(FaultRule::next("POST", "/v2/droplets", Fault::DropBefore));
+    let other = story.insert("nyc3").await;
+    let row = story.launch(other).await;
+    assert_eq!(row.status.agent_epoch, 2, "announced again, once the window had passed");
+    assert_eq!(story.live().len(), 2);
+    story.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_create_names_the_column_and_heals_with_it() {
+    let mut story = Story::begin().await;
+    let id = story.insert("nowhere").await;
+    let row = story
+        .until(id, "refused", |row| row.status.phase == EnvironmentPhase::ErrorCreation)
+        .await;
+    let message = row.status.error_message.unwrap();
+    assert!(message.starts_with("region_slug:"), "{message}");
+    let announced = row.status.agent_epoch;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(
+        story.row(id).await.status.agent_epoch,
+        announced,
+        "tried again without a reason"
+    );
+    story.want(id, |spec| spec.region = "nyc3".into()).await;
+    let row = story.launch(id).await;
+    assert_eq!(row.status.error_message, None);
+    story.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_row_and_a_replica_that_dies_leave_nothing() {
+    let mut story = Story::begin().await;
+    let id = story.insert("nyc3").await;
+    story.launch(id).await;
+    // Another replica takes over once the lease of the one before is over.
+    story.serve().await;
+    story
+        .sql(&format!("delete from account_tool_environments where id = '{id}'"))
+        .await;
+    story.until_none_is_live().await;
+    let end = tokio::time::Instant::now() + PATIENCE;
+    while story.record(id).await.is_some() {
+        assert!(tokio::time::Instant::now() < end, "the tombstone stays");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    story.end().await;
+}
