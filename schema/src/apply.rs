@@ -21,6 +21,7 @@ pub enum Applied {
 
 /// A row to write. The ids count only for rows that are not there yet.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "a manifest has a handful of them, each used once")]
 pub enum Change {
     /// Known by its `tool_name`.
     CatalogEntry(CatalogEntry),

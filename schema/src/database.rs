@@ -3,7 +3,7 @@
 use crate::Error;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{
-    AssertSqlSafe, ConnectOptions as _, Executor,
+    AssertSqlSafe, ConnectOptions as _, Connection, Executor,
     postgres::{PgConnectOptions, PgPool, PgPoolOptions},
 };
 use std::{str::FromStr, time::Duration};
@@ -61,7 +61,8 @@ pub struct Database {
 }
 
 impl Database {
-    /// Connects once, to see that it can be done; further connections are made when needed.
+    /// Connects once, to see that it can be done; further connections are made when needed. A server that is away is told at
+    /// once, not after the time that later calls wait for its return.
     pub async fn connect(options: &ConnectOptions) -> Result<Self, Error> {
         let connect = PgConnectOptions::from_str(options.url.expose_secret())
             .map_err(Error::Address)?
@@ -83,8 +84,10 @@ impl Database {
                     Ok(())
                 })
             })
-            .connect_with(connect)
-            .await?;
+            .connect_lazy_with(connect.clone());
+        // The pool would try again and again.
+        connect.connect().await?.close().await?;
+        pool.acquire().await?;
         Ok(Self { pool })
     }
 

@@ -22,6 +22,14 @@ pub(crate) enum Heard {
     Catalog(CatalogId),
 }
 
+impl Database {
+    /// An item for each change that is told of, and one when that begins; for those who then read what they show. A lost
+    /// connection ends it with an error.
+    pub fn changes(&self) -> impl Stream<Item = Result<(), Error>> + Send + 'static {
+        listen(self).map_ok(drop)
+    }
+}
+
 /// Listens on a connection of its own from the pool until that is lost.
 pub(crate) fn listen(database: &Database) -> impl Stream<Item = Result<Heard, Error>> + Send + 'static {
     stream::once(connected(database.clone()))

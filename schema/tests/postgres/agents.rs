@@ -46,7 +46,7 @@ pub(crate) fn report(boot_id: Uuid, sequence: i64, instances: &[InstanceId]) -> 
 pub(crate) async fn with_agent(scene: &Scene) -> EnvironmentId {
     let id = scene.environment().await;
     let fence = scene.fence(id).await;
-    let ttl = Duration::from_secs(60);
+    let ttl = Duration::from_mins(1);
     scene
         .controller
         .intent_announce(&fence, id, IntentKind::Create, ttl)

@@ -1,8 +1,8 @@
 //! What the command line writes.
 
 use crate::support::{Scene, catalog_entry, environment_spec, instance_spec, refused};
-use model::{CatalogId, EnvironmentDesiredState, EnvironmentId, InstanceDesiredState, UserId};
-use schema::Applied;
+use model::{CatalogId, EnvironmentDesiredState, EnvironmentId, InstanceDesiredState, InstanceId, UserId};
+use schema::{Applied, Change};
 
 #[tokio::test]
 async fn applying_says_what_it_changed() {
@@ -139,4 +139,37 @@ async fn what_is_wrong_is_named_and_nothing_is_written() {
             .unwrap_err(),
     );
     assert!(refusal.message.contains("permission denied"), "{refusal}");
+}
+
+#[tokio::test]
+async fn changes_are_made_together_or_not_at_all() {
+    let scene = Scene::new().await;
+    let user = scene.user().await;
+    let (id, entry) = (EnvironmentId::random(), catalog_entry());
+    let mut changes = vec![
+        Change::CatalogEntry(entry.clone()),
+        Change::Environment(id, environment_spec(user)),
+        Change::Instance(InstanceId::random(), instance_spec(id, entry.id, "one")),
+    ];
+    let count = "select ((select count(*) from tool_catalog) + (select count(*) from account_tool_environments)
+        + (select count(*) from account_tool_instances))::text";
+    let tried = scene.service.apply(&changes, true).await.unwrap();
+    assert_eq!(tried, [Applied::Created; 3]);
+    assert_eq!(scene.read(count).await, ["0"], "a dry run");
+
+    changes.push(Change::Instance(
+        InstanceId::random(),
+        instance_spec(id, CatalogId::random(), "two"),
+    ));
+    for dry_run in [true, false] {
+        let error = scene.service.apply(&changes, dry_run).await.unwrap_err();
+        assert_eq!(error.index, 3);
+        let constraint = refused(error.error).constraint;
+        assert_eq!(constraint.as_deref(), Some("account_tool_instances_tool_catalog_id_fkey"));
+        assert_eq!(scene.read(count).await, ["0"]);
+    }
+    changes.pop();
+    assert_eq!(scene.service.apply(&changes, false).await.unwrap(), [Applied::Created; 3]);
+    assert_eq!(scene.service.apply(&changes, false).await.unwrap(), [Applied::Unchanged; 3]);
+    assert_eq!(scene.row(id).await.spec, environment_spec(user));
 }

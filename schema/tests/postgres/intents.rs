@@ -5,7 +5,7 @@ use model::{DropletId, IntentId, IntentKind, IntentOutcome};
 use schema::{Enrolled, Error};
 use std::time::Duration;
 
-const TTL: Duration = Duration::from_secs(600);
+const TTL: Duration = Duration::from_mins(10);
 
 #[tokio::test]
 async fn an_intent_is_announced_once_and_raises_the_epoch() {

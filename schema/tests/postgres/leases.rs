@@ -48,7 +48,7 @@ fn fences(keeper: &LeaseKeeper) -> Vec<Fence> {
 #[tokio::test]
 async fn one_replica_gets_every_shard_and_gives_all_back() {
     let scene = Scene::new().await;
-    let one = Replica::start(&scene, "one", Duration::from_secs(60));
+    let one = Replica::start(&scene, "one", Duration::from_mins(1));
     one.owns(64).await;
     assert!(fences(&one.keeper).iter().all(|fence| fence.epoch == 1));
     assert_eq!(scene.read("select distinct holder_name from leases").await, ["one"]);
@@ -86,7 +86,7 @@ async fn two_replicas_never_hold_one_shard_and_the_second_takes_over_at_shutdown
 async fn an_expired_lease_is_taken_over_and_fences_its_former_holder() {
     let scene = Scene::new().await;
     let id = scene.environment().await;
-    let one = Replica::start(&scene, "one", Duration::from_secs(3600));
+    let one = Replica::start(&scene, "one", Duration::from_hours(1));
     one.owns(64).await;
     let stale = one.keeper.fence(id.shard()).unwrap();
     let row = scene.row(id).await;
@@ -103,7 +103,7 @@ async fn an_expired_lease_is_taken_over_and_fences_its_former_holder() {
     let error = write(&stale).await.unwrap_err();
     assert!(matches!(error, schema::Error::Fenced { .. }), "{error}");
 
-    let two = Replica::start(&scene, "two", Duration::from_secs(3600));
+    let two = Replica::start(&scene, "two", Duration::from_hours(1));
     two.owns(64).await;
     let fresh = two.keeper.fence(id.shard()).unwrap();
     assert_eq!(fresh.epoch, stale.epoch + 1);

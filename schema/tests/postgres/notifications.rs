@@ -49,7 +49,7 @@ async fn each_real_change_is_told_once() {
     assert_eq!(ear.heard(&scene).await, environment, "instance inserted");
 
     let fence = scene.fence(id).await;
-    let ttl = Duration::from_secs(60);
+    let ttl = Duration::from_mins(1);
     let intent = scene
         .controller
         .intent_announce(&fence, id, IntentKind::Create, ttl)

@@ -196,7 +196,7 @@ async fn a_reflector_over_it_stays_current() {
     let first = scene.environment().await;
     let source = RecordSource::new(scene.controller.clone(), Records::all());
     let config = runtime::ReflectorConfig {
-        resync: Duration::from_secs(3600),
+        resync: Duration::from_hours(1),
         ..runtime::ReflectorConfig::default()
     };
     let (store, reflector) = runtime::reflector(source, config);

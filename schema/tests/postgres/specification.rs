@@ -95,7 +95,7 @@ async fn region_and_image_are_fixed_while_a_droplet_may_exist() {
     let fence = scene.fence(id).await;
     let intent = scene
         .controller
-        .intent_announce(&fence, id, IntentKind::Create, Duration::from_secs(60))
+        .intent_announce(&fence, id, IntentKind::Create, Duration::from_mins(1))
         .await
         .unwrap();
     let is_fixed = async |column: &str| {
@@ -230,126 +230,128 @@ async fn slugs_versions_and_names_are_checked() {
     }
 }
 
+/// Columns of the catalog with values, and whether they are let in.
+const CATALOG_VALUES: [(&str, &str, bool); 48] = [
+    ("package_identifier", "'acme/echo'", true),
+    ("package_identifier", "'127.0.0.1:5000/acme/echo_2'", true),
+    ("package_identifier", "'acme/echo:1'", false),
+    ("package_identifier", "'Acme/Echo'", false),
+    ("package_identifier", "'acme echo'", false),
+    (
+        "version_info",
+        r#"'{"available_versions": ["1"], "default_version": "1"}'"#,
+        true,
+    ),
+    (
+        "version_info",
+        r#"'{"available_versions": ["1"], "default_version": "1", "version_details": {"1": {}}}'"#,
+        true,
+    ),
+    (
+        "version_info",
+        r#"'{"available_versions": ["1"], "default_version": "2"}'"#,
+        false,
+    ),
+    (
+        "version_info",
+        r#"'{"available_versions": ["a b"], "default_version": "a b"}'"#,
+        false,
+    ),
+    (
+        "version_info",
+        r#"'{"available_versions": [1], "default_version": "1"}'"#,
+        false,
+    ),
+    (
+        "version_info",
+        r#"'{"available_versions": ["1"], "default_version": "1", "more": 1}'"#,
+        false,
+    ),
+    (
+        "version_info",
+        r#"'{"available_versions": ["1"], "default_version": "1", "version_details": {"1": {"image": "x"}}}'"#,
+        false,
+    ),
+    (
+        "version_info",
+        r#"'{"available_versions": ["1"], "default_version": "1", "version_details": {"1": {"package_identifier_override": 1}}}'"#,
+        false,
+    ),
+    ("version_info", "'[]'", false),
+    ("version_info", "'{}'", false),
+    ("default_config_template", "null", true),
+    ("default_config_template", "'{}'", true),
+    (
+        "default_config_template",
+        r#"'{"environment": {"A": "b"}, "arguments": ["x"], "container_port": 1, "memory_mb": 1, "cpu_millis": 1, "pids": 1, "probe": {"type": "http", "path": "/x"}, "stop_grace_seconds": 0}'"#,
+        true,
+    ),
+    (
+        "default_config_template",
+        r#"'{"arguments": null, "container_port": null, "probe": null, "pids": null}'"#,
+        true,
+    ),
+    ("default_config_template", r#"'{"probe": {"type": "tcp"}}'"#, true),
+    (
+        "default_config_template",
+        r#"'{"probe": {"type": "mcp", "path": "/mcp"}}'"#,
+        true,
+    ),
+    ("default_config_template", r#"'{"probe": {"type": "mcp"}}'"#, false),
+    (
+        "default_config_template",
+        r#"'{"probe": {"type": "exec", "path": "/x"}}'"#,
+        false,
+    ),
+    (
+        "default_config_template",
+        r#"'{"probe": {"type": "http", "path": "/x", "port": 1}}'"#,
+        false,
+    ),
+    ("default_config_template", r#"'{"privileged": true}'"#, false),
+    ("default_config_template", r#"'{"environment": {"A": 1}}'"#, false),
+    ("default_config_template", r#"'{"environment": null}'"#, false),
+    ("default_config_template", r#"'{"arguments": [1]}'"#, false),
+    ("default_config_template", r#"'{"arguments": [null]}'"#, false),
+    ("default_config_template", r#"'{"arguments": "x"}'"#, false),
+    ("default_config_template", r#"'{"container_port": 0}'"#, false),
+    ("default_config_template", r#"'{"container_port": 70000}'"#, false),
+    ("default_config_template", r#"'{"container_port": "80"}'"#, false),
+    ("default_config_template", r#"'{"memory_mb": 1.5}'"#, false),
+    ("default_config_template", r#"'{"memory_mb": -1}'"#, false),
+    ("default_config_template", r#"'{"pids": 4294967296}'"#, false),
+    ("default_config_template", "'[]'", false),
+    ("required_secrets_schema", "null", true),
+    (
+        "required_secrets_schema",
+        r#"'[{"name": "K", "env_var_name": "K", "description": "d"}]'"#,
+        true,
+    ),
+    ("required_secrets_schema", r#"'[{"name": "K"}]'"#, false),
+    ("required_secrets_schema", r#"'[{"name": 1, "env_var_name": "K"}]'"#, false),
+    (
+        "required_secrets_schema",
+        r#"'[{"name": "K", "env_var_name": "A B"}]'"#,
+        false,
+    ),
+    (
+        "required_secrets_schema",
+        r#"'[{"name": "K", "env_var_name": "K", "value": "secret"}]'"#,
+        false,
+    ),
+    ("required_secrets_schema", r#"'["K"]'"#, false),
+    ("required_secrets_schema", "'{}'", false),
+    ("resource_requirements", r#"'{"min_ram_mb": 512}'"#, true),
+    ("resource_requirements", "'[]'", false),
+    ("tool_name", "' '", false),
+];
+
 /// What the catalog's constraints let through, the program understands: one bad entry would stop the list for everybody.
 #[tokio::test]
 async fn a_catalog_entry_that_is_let_in_can_be_read() {
     let scene = Scene::new().await;
     scene.tool().await;
-    let cases = [
-        ("package_identifier", r#"'acme/echo'"#, true),
-        ("package_identifier", r#"'127.0.0.1:5000/acme/echo_2'"#, true),
-        ("package_identifier", r#"'acme/echo:1'"#, false),
-        ("package_identifier", r#"'Acme/Echo'"#, false),
-        ("package_identifier", r#"'acme echo'"#, false),
-        (
-            "version_info",
-            r#"'{"available_versions": ["1"], "default_version": "1"}'"#,
-            true,
-        ),
-        (
-            "version_info",
-            r#"'{"available_versions": ["1"], "default_version": "1", "version_details": {"1": {}}}'"#,
-            true,
-        ),
-        (
-            "version_info",
-            r#"'{"available_versions": ["1"], "default_version": "2"}'"#,
-            false,
-        ),
-        (
-            "version_info",
-            r#"'{"available_versions": ["a b"], "default_version": "a b"}'"#,
-            false,
-        ),
-        (
-            "version_info",
-            r#"'{"available_versions": [1], "default_version": "1"}'"#,
-            false,
-        ),
-        (
-            "version_info",
-            r#"'{"available_versions": ["1"], "default_version": "1", "more": 1}'"#,
-            false,
-        ),
-        (
-            "version_info",
-            r#"'{"available_versions": ["1"], "default_version": "1", "version_details": {"1": {"image": "x"}}}'"#,
-            false,
-        ),
-        (
-            "version_info",
-            r#"'{"available_versions": ["1"], "default_version": "1", "version_details": {"1": {"package_identifier_override": 1}}}'"#,
-            false,
-        ),
-        ("version_info", "'[]'", false),
-        ("version_info", "'{}'", false),
-        ("default_config_template", "null", true),
-        ("default_config_template", "'{}'", true),
-        (
-            "default_config_template",
-            r#"'{"environment": {"A": "b"}, "arguments": ["x"], "container_port": 1, "memory_mb": 1, "cpu_millis": 1, "pids": 1, "probe": {"type": "http", "path": "/x"}, "stop_grace_seconds": 0}'"#,
-            true,
-        ),
-        (
-            "default_config_template",
-            r#"'{"arguments": null, "container_port": null, "probe": null, "pids": null}'"#,
-            true,
-        ),
-        ("default_config_template", r#"'{"probe": {"type": "tcp"}}'"#, true),
-        (
-            "default_config_template",
-            r#"'{"probe": {"type": "mcp", "path": "/mcp"}}'"#,
-            true,
-        ),
-        ("default_config_template", r#"'{"probe": {"type": "mcp"}}'"#, false),
-        (
-            "default_config_template",
-            r#"'{"probe": {"type": "exec", "path": "/x"}}'"#,
-            false,
-        ),
-        (
-            "default_config_template",
-            r#"'{"probe": {"type": "http", "path": "/x", "port": 1}}'"#,
-            false,
-        ),
-        ("default_config_template", r#"'{"privileged": true}'"#, false),
-        ("default_config_template", r#"'{"environment": {"A": 1}}'"#, false),
-        ("default_config_template", r#"'{"environment": null}'"#, false),
-        ("default_config_template", r#"'{"arguments": [1]}'"#, false),
-        ("default_config_template", r#"'{"arguments": [null]}'"#, false),
-        ("default_config_template", r#"'{"arguments": "x"}'"#, false),
-        ("default_config_template", r#"'{"container_port": 0}'"#, false),
-        ("default_config_template", r#"'{"container_port": 70000}'"#, false),
-        ("default_config_template", r#"'{"container_port": "80"}'"#, false),
-        ("default_config_template", r#"'{"memory_mb": 1.5}'"#, false),
-        ("default_config_template", r#"'{"memory_mb": -1}'"#, false),
-        ("default_config_template", r#"'{"pids": 4294967296}'"#, false),
-        ("default_config_template", "'[]'", false),
-        ("required_secrets_schema", "null", true),
-        (
-            "required_secrets_schema",
-            r#"'[{"name": "K", "env_var_name": "K", "description": "d"}]'"#,
-            true,
-        ),
-        ("required_secrets_schema", r#"'[{"name": "K"}]'"#, false),
-        ("required_secrets_schema", r#"'[{"name": 1, "env_var_name": "K"}]'"#, false),
-        (
-            "required_secrets_schema",
-            r#"'[{"name": "K", "env_var_name": "A B"}]'"#,
-            false,
-        ),
-        (
-            "required_secrets_schema",
-            r#"'[{"name": "K", "env_var_name": "K", "value": "secret"}]'"#,
-            false,
-        ),
-        ("required_secrets_schema", r#"'["K"]'"#, false),
-        ("required_secrets_schema", "'{}'", false),
-        ("resource_requirements", r#"'{"min_ram_mb": 512}'"#, true),
-        ("resource_requirements", "'[]'", false),
-        ("tool_name", "' '", false),
-    ];
-    for (column, value, good) in cases {
+    for (column, value, good) in CATALOG_VALUES {
         let set = format!("update tool_catalog set {column} = {value}");
         let written = scene.as_role("service_role", None, &set).await;
         assert_eq!(written.is_ok(), good, "{set}: {written:?}");

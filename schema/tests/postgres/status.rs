@@ -220,7 +220,7 @@ async fn a_status_write_leaves_the_agents_epoch_alone() {
     let scene = Scene::new().await;
     let id = scene.environment().await;
     let fence = scene.fence(id).await;
-    let ttl = std::time::Duration::from_secs(60);
+    let ttl = std::time::Duration::from_mins(1);
     scene
         .controller
         .intent_announce(&fence, id, model::IntentKind::Create, ttl)

@@ -81,7 +81,7 @@ async fn a_deleted_row_with_an_intent_leaves_a_tombstone() {
     for outcome in [None, Some(IntentOutcome::Lost), Some(IntentOutcome::Refused)] {
         let id = scene.environment().await;
         let fence = scene.fence(id).await;
-        let ttl = Duration::from_secs(60);
+        let ttl = Duration::from_mins(1);
         let intent = scene
             .controller
             .intent_announce(&fence, id, IntentKind::Create, ttl)
