@@ -302,7 +302,10 @@ async fn tools_outlive_the_agent_and_go_when_they_are_not_wanted() {
         .await;
     droplet
         .eventually("its port is closed", async || {
-            caller.get("/hello").await.is_err().then_some(())
+            tokio::net::TcpStream::connect((droplet.address, PORT))
+                .await
+                .is_err()
+                .then_some(())
         })
         .await;
     droplet.stop_agent().await;
