@@ -8,14 +8,15 @@ use axum::{
 };
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
 use sha2::{Digest, Sha256};
-use std::{path::PathBuf, sync::Arc};
+use std::{os::fd::AsRawFd, path::PathBuf, sync::Arc};
 use tokio::io::AsyncReadExt;
 use tokio_util::io::ReaderStream;
 
 /// An agent executable that was hashed once, at start. The hash is part of its URL and of every droplet's user data.
 #[derive(Clone, Debug)]
 pub struct AgentBinary {
-    path: Arc<PathBuf>,
+    /// Kept open: what replaces the file while we run, such as an upgrade, is another file.
+    file: Arc<std::fs::File>,
     sha256: Arc<str>,
     size: u64,
 }
@@ -33,8 +34,8 @@ impl AgentBinary {
     /// Reads and hashes the file.
     pub async fn open(path: PathBuf) -> Result<Self, AgentBinaryError> {
         match hash(&path).await {
-            Ok((sha256, size)) => Ok(Self {
-                path: Arc::new(path),
+            Ok((file, sha256, size)) => Ok(Self {
+                file: Arc::new(file),
                 sha256: sha256.into(),
                 size,
             }),
@@ -56,7 +57,7 @@ impl AgentBinary {
     }
 }
 
-async fn hash(path: &PathBuf) -> std::io::Result<(String, u64)> {
+async fn hash(path: &PathBuf) -> std::io::Result<(std::fs::File, String, u64)> {
     let mut file = tokio::fs::File::open(path).await?;
     let mut hasher = Sha256::new();
     let mut chunk = vec![0; 1 << 20];
@@ -64,7 +65,7 @@ async fn hash(path: &PathBuf) -> std::io::Result<(String, u64)> {
     loop {
         let read = file.read(&mut chunk).await?;
         if read == 0 {
-            return Ok((hex::encode(hasher.finalize()), size));
+            return Ok((file.into_std().await, hex::encode(hasher.finalize()), size));
         }
         hasher.update(&chunk[..read]);
         size += read as u64;
@@ -81,7 +82,8 @@ pub(crate) async fn download(State(backend): State<Backend>, Path(sha256): Path<
             binary.sha256()
         )));
     }
-    let file = tokio::fs::File::open(&*binary.path)
+    // The same file, with a position of its own.
+    let file = tokio::fs::File::open(format!("/proc/self/fd/{}", binary.file.as_raw_fd()))
         .await
         .map_err(|error| Problem::Internal(Box::new(error)))?;
     let headers = [
