@@ -14,14 +14,14 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, rustls};
 
 /// A backend that serves an agent over TLS of its own authority.
-struct Backend {
+pub(crate) struct Backend {
     url: String,
     ca_pem: String,
     sha256: String,
 }
 
 impl Backend {
-    async fn serving(agent: String) -> Self {
+    pub(crate) async fn serving(agent: String) -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
         let key = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
@@ -57,7 +57,7 @@ impl Backend {
         }
     }
 
-    fn user_data(&self) -> String {
+    pub(crate) fn user_data(&self) -> String {
         let agent =
             json!({"backend_ca_pem": self.ca_pem, "agent_url": self.url, "agent_sha256": self.sha256, "enrolment_token": "t"});
         let files =
@@ -67,7 +67,7 @@ impl Backend {
 }
 
 /// An agent that writes down how it was started, and has a child.
-fn agent(log: &Path) -> String {
+pub(crate) fn agent(log: &Path) -> String {
     let log = log.display();
     format!(
         "#!/bin/sh\necho \"$1 $DTMA_LISTEN $DTMA_METADATA_URL $DOCKER_HOST\" >> {log}.$1\nenv > {log}.env\n[ \"$1\" = purge ] && exit\n\
@@ -75,7 +75,7 @@ fn agent(log: &Path) -> String {
     )
 }
 
-const WAIT: &str = "sleep 1000 &\nwait\n";
+const WAIT: &str = "sleep 60 &\nwait\n";
 
 async fn booted(bed: &Bed, user_data: String) -> Droplet {
     let mut create = plain("boots", &[]);
@@ -92,7 +92,7 @@ fn pid(bed: &Bed, droplet: u64) -> Option<u32> {
     known.iter().find(|known| known.id == droplet)?.agent_pid
 }
 
-fn is_alive(pid: u32) -> bool {
+pub(crate) fn is_alive(pid: u32) -> bool {
     // A zombie that nobody has waited for yet is as dead as it gets.
     fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
 }
@@ -103,7 +103,7 @@ fn children_of(pid: u32) -> Vec<u32> {
     children.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
 }
 
-fn lines(path: &str) -> Vec<String> {
+pub(crate) fn lines(path: &str) -> Vec<String> {
     fs::read_to_string(path)
         .unwrap_or_default()
         .lines()

@@ -8,6 +8,7 @@ mod boot;
 mod droplets;
 mod faults;
 mod firewalls;
+mod killed;
 mod limits;
 mod official;
 mod others;
