@@ -198,6 +198,10 @@ fn command(dockerd: &Path, folder: &Path, host: &str) -> Command {
     command.arg("--pidfile").arg(folder.join("docker.pid"));
     command.args(["--host", host, "--bridge", "none"]);
     command.args(["--iptables=false", "--ip6tables=false", "--ip-forward=false"]);
+    // Each droplet has a network of its own; the default pools hold some thirty. Subnets that the machine uses are left out.
+    for pool in ["base=10.213.0.0/16,size=26", "base=172.30.0.0/16,size=26"] {
+        command.args(["--default-address-pool", pool]);
+    }
     // systemd, the other driver, cannot see the processes of our namespace.
     command.args(["--exec-opt", "native.cgroupdriver=cgroupfs"]);
     command

@@ -3,11 +3,12 @@
 use super::prepared::Prepared;
 use crate::configuration::Settings;
 use environment_reconciler::EnvironmentReconciler;
+use firewall_reconciler::{BaseFirewallReconciler, FirewallReconciler, Firewalls};
 use futures::{FutureExt, future::BoxFuture};
 use instance_reconciler::InstanceReconciler;
 use jiff::SignedDuration;
 use model::{CatalogEntry, CatalogId, EnvironmentId, EnvironmentRecord};
-use runtime::{Config, Controller, Reconciler, Reflector, ReflectorConfig, Store, reflector};
+use runtime::{Config, Controller, Reconciler, Reflector, ReflectorConfig, Store, Subscription, reflector};
 use schema::{CatalogSource, LeaseKeeper, RecordSource, Records};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::{Mutex, mpsc};
@@ -49,28 +50,72 @@ impl Controllers {
         let sweeping = Arc::clone(&environments);
         controllers.add("fleet sweep", move |shutdown| sweeping.background(shutdown).boxed());
         let wakes = environments.wakes();
-        controllers.control(
-            Controller::new(environments, Config::default())
-                .wakes(record_reflector.subscribe())
-                .wakes(wakes),
-        );
-        let instances = Arc::new(instance_reconciler(prepared, keeper, records.clone(), catalog));
-        controllers.control(
-            Controller::new(instances, Config::default())
-                .wakes(record_reflector.subscribe())
-                .wakes(instance_reconciler::catalog_wakes(catalog_reflector.subscribe(), records)),
-        );
+        let environments = Controller::new(environments, Config::default())
+            .wakes(record_reflector.subscribe())
+            .wakes(wakes);
+        controllers.control(environments, std::future::ready(()));
+
+        let instances = Arc::new(instance_reconciler(prepared, keeper, records.clone(), catalog.clone()));
+        let wakes = instance_reconciler::catalog_wakes(catalog_reflector.subscribe(), records.clone());
+        let instances = Controller::new(instances, Config::default())
+            .wakes(record_reflector.subscribe())
+            .wakes(wakes);
+        // Before the catalog is there, every tool would seem to be missing from it.
+        controllers.control(instances, async move { catalog.ready().await });
+
+        controllers.firewalls(prepared, keeper, records.clone(), record_reflector.subscribe());
         controllers.reflect("record reflector", record_reflector);
         controllers.reflect("catalog reflector", catalog_reflector);
         controllers
+    }
+
+    /// The firewall of each environment and the one that all droplets share, over one memory of what DigitalOcean has.
+    fn firewalls(
+        &mut self,
+        prepared: &Prepared,
+        keeper: &LeaseKeeper,
+        records: Store<EnvironmentId, EnvironmentRecord>,
+        changed: Subscription<EnvironmentId>,
+    ) {
+        let settings = &prepared.settings;
+        let (client, sweep) = (prepared.digitalocean.clone(), settings.fleet_sweep);
+        let seen = Firewalls::new(settings.installation.clone());
+        let policy = firewall_policy(settings);
+        let base = BaseFirewallReconciler::new(keeper.clone(), client.clone(), seen.clone(), policy.clone());
+        let base_wakes = base.wakes(sweep);
+        self.control(
+            Controller::new(Arc::new(base), Config::default()).wakes(base_wakes),
+            std::future::ready(()),
+        );
+        let environments = FirewallReconciler::new(prepared.database.clone(), keeper.clone(), client, seen, policy, records);
+        let environments = Arc::new(environments);
+        let sweeping = Arc::clone(&environments);
+        self.add("firewall sweep", move |shutdown| sweeping.background(sweep, shutdown).boxed());
+        let wakes = environments.wakes();
+        self.control(
+            Controller::new(environments, Config::default()).wakes(changed).wakes(wakes),
+            std::future::ready(()),
+        );
     }
 
     fn add(&mut self, name: &'static str, part: impl FnOnce(CancellationToken) -> BoxFuture<'static, ()> + Send + 'static) {
         self.parts.push((name, Box::new(part)));
     }
 
-    fn control<R: Reconciler<Key = EnvironmentId>>(&mut self, controller: Controller<R>) {
-        self.add(R::KIND, move |shutdown| controller.run(shutdown).boxed());
+    /// A controller, which begins when what it looks things up in is there.
+    fn control<R: Reconciler<Key: Unpin>>(
+        &mut self,
+        controller: Controller<R>,
+        ready: impl Future<Output = ()> + Send + 'static,
+    ) {
+        self.add(R::KIND, move |shutdown| {
+            async move {
+                if shutdown.run_until_cancelled(ready).await.is_some() {
+                    controller.run(shutdown).await;
+                }
+            }
+            .boxed()
+        });
     }
 
     fn reflect<S: runtime::Source + Send + 'static>(&mut self, name: &'static str, reflector: Reflector<S>) {
@@ -146,17 +191,35 @@ fn environment_reconciler(
 }
 
 fn environment_policy(settings: &Settings) -> environment_reconciler::Policy {
-    let signed = |duration: Duration| SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX);
-    let default = environment_reconciler::Policy::default();
     environment_reconciler::Policy {
         lag_window: signed(settings.lag_window),
-        // A few sweeps, so that a single failed one changes nothing.
-        fleet_max_age: default.fleet_max_age.max(signed(settings.fleet_sweep * 4)),
+        fleet_max_age: fleet_max_age(settings),
         heartbeat: signed(settings.heartbeat),
         stop_deadline: signed(settings.stop_deadline),
         launch_deadline: signed(settings.launch_deadline),
-        ..default
+        ..environment_reconciler::Policy::default()
     }
+}
+
+fn firewall_policy(settings: &Settings) -> firewall_reconciler::Policy {
+    firewall_reconciler::Policy {
+        installation: settings.installation.clone(),
+        sources: firewall_reconciler::Sources {
+            backend: settings.backend_cidrs.clone(),
+            admin: settings.admin_cidrs.clone(),
+        },
+        max_age: fleet_max_age(settings),
+    }
+}
+
+/// A few sweeps, so that a single failed one changes nothing.
+fn fleet_max_age(settings: &Settings) -> SignedDuration {
+    let default = environment_reconciler::Policy::default().fleet_max_age;
+    default.max(signed(settings.fleet_sweep * 4))
+}
+
+fn signed(duration: Duration) -> SignedDuration {
+    SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
 }
 
 fn instance_reconciler(
