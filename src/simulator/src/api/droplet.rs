@@ -33,6 +33,7 @@ pub(super) fn routes() -> Router<Arc<Cloud>> {
         .route("/v2/droplets/{id}/neighbors", get(neighbors))
         .route("/v2/droplets/{id}/snapshots", get(snapshots))
         .route("/v2/droplets/{id}/backups", get(backups))
+        .route("/v2/droplets/{id}/kernels", get(kernels))
 }
 
 async fn list(State(cloud): State<Arc<Cloud>>, paging: Paging) -> Answer {
@@ -130,4 +131,10 @@ async fn snapshots(State(cloud): State<Arc<Cloud>>, Path(id): Path<String>, pagi
 async fn backups(State(cloud): State<Arc<Cloud>>, Path(id): Path<String>, paging: Paging) -> Answer {
     cloud.world().droplet(number(&id)?)?;
     Ok(found(paging.answer("backups", std::iter::empty::<Value>(), |backup| backup)))
+}
+
+/// Droplets boot the kernel of their image.
+async fn kernels(State(cloud): State<Arc<Cloud>>, Path(id): Path<String>, paging: Paging) -> Answer {
+    cloud.world().droplet(number(&id)?)?;
+    Ok(found(paging.answer("kernels", std::iter::empty::<Value>(), |kernel| kernel)))
 }
