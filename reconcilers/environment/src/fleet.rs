@@ -244,6 +244,8 @@ mod tests {
         fleet.learn(environment, vec![droplet(7)], at(10));
         fleet.sweep([], at(9));
         assert_eq!(fleet.sighting(environment), Sighting::new(vec![droplet(7)], at(10)));
+        fleet.sweep([(environment, droplet(6))], at(9));
+        assert_eq!(fleet.sighting(environment), Sighting::new(vec![droplet(7)], at(10)));
         fleet.sweep([], at(11));
         assert_eq!(fleet.sighting(environment), Sighting::new(Vec::new(), at(11)));
         fleet.sweep([(environment, droplet(7))], at(8));

@@ -100,6 +100,20 @@ fn stopped_and_started_again_on_the_same_port() {
 }
 
 #[test]
+fn a_port_stays_by_the_word_of_the_set_alone() {
+    let mut world = World::new(2);
+    world.pass();
+    let port = world.entry(1).port;
+    for row in &mut world.tools().instances {
+        row.status.runtime_details = json!({});
+    }
+    world.edit(0, |spec| spec.desired_state = InstanceDesiredState::Removed);
+    world.edit(1, |spec| spec.version_to_run = "2".to_owned());
+    world.pass();
+    assert_eq!((world.entry(1).version.as_str(), world.entry(1).port), ("2", port));
+}
+
+#[test]
 fn removed_only_when_the_agent_says_so_and_its_port_is_free_only_then() {
     let mut world = running(2);
     let port = world.entry(0).port;
