@@ -7,11 +7,11 @@ use sqlx::postgres::PgDatabaseError;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The address of the database is not one.
-    #[error("database address: {0}")]
-    Address(#[source] sqlx::Error),
+    #[error(transparent)]
+    Address(sqlx::Error),
     /// No connection, a lost one, or a failure of the server. Trying again may help.
-    #[error("database: {0}")]
-    Database(#[source] sqlx::Error),
+    #[error(transparent)]
+    Database(sqlx::Error),
     /// The database refused what was to be written, by a constraint, a trigger or a privilege. Trying again is of no use.
     #[error("{0}")]
     Refused(Box<Refusal>),
@@ -32,10 +32,10 @@ pub enum Error {
     /// There is no such intent.
     #[error("intent {0} does not exist, or is resolved")]
     NoIntent(IntentId),
-    /// A row cannot be understood by this version of the program.
-    #[error("row {row}: {source}")]
+    /// Something that was read cannot be understood by this version of the program.
+    #[error("{row} cannot be understood")]
     Row {
-        /// Its table and id.
+        /// The row or the column.
         row: String,
         /// What was wrong.
         #[source]
@@ -45,8 +45,8 @@ pub enum Error {
     #[error("the connection that notifications come over was lost")]
     ListenLost,
     /// A migration failed.
-    #[error("migration: {0}")]
-    Migration(#[source] sqlx::migrate::MigrateError),
+    #[error(transparent)]
+    Migration(sqlx::migrate::MigrateError),
 }
 
 /// What the database said when it refused a write.
@@ -104,9 +104,13 @@ impl From<sqlx::Error> for Error {
                 column: database.column().map(ToOwned::to_owned),
                 constraint: database.constraint().map(ToOwned::to_owned),
             });
-        match refusal {
-            Some(refusal) => Self::Refused(Box::new(refusal)),
-            None => Self::Database(error),
+        match (refusal, error) {
+            (Some(refusal), _) => Self::Refused(Box::new(refusal)),
+            (None, sqlx::Error::ColumnDecode { index, source }) => Self::Row {
+                row: format!("column {index}"),
+                source,
+            },
+            (None, error) => Self::Database(error),
         }
     }
 }

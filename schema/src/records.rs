@@ -127,7 +127,7 @@ impl Row {
         let intent = self.intent();
         let tools = self.tools();
         let subject = self.subject().ok_or_else(|| Error::Row {
-            row: format!("environment_records {id}"),
+            row: format!("environment {id}"),
             source: "neither a row nor a tombstone".into(),
         })?;
         Ok(EnvironmentRecord {

@@ -179,12 +179,17 @@ async fn a_stale_epoch_writes_nothing() {
         holder: stale.holder,
         ..fence
     };
+    // The holder lost it and won it back: somebody else may have written in between.
+    let of_before = schema::Fence {
+        epoch: fence.epoch - 1,
+        ..fence
+    };
     let set = DesiredSet {
         environment_id: id,
         stamp: Stamp { epoch: 1, generation: 1 },
         instances: Vec::new(),
     };
-    for bad in [stale, of_another] {
+    for bad in [stale, of_another, of_before] {
         let refused = [
             scene
                 .controller

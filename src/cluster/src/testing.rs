@@ -26,7 +26,13 @@ pub async fn empty_database() -> Result<String, Error> {
 /// and must have closed its connections when it returns; tests of one process all prepare alike.
 ///
 /// ```ignore
-/// let url = cluster::testing::database(async |url| schema::Database::connect(&url.into()).await?.migrate().await).await?;
+/// let url = cluster::testing::database::<Failure, _>(async |url| {
+///     let database = schema::Database::connect(&schema::ConnectOptions::new(url.into(), None)).await?;
+///     database.migrate().await?;
+///     database.close().await;
+///     Ok(())
+/// })
+/// .await?;
 /// ```
 pub async fn database<E, F>(prepare: F) -> Result<String, E>
 where
