@@ -88,6 +88,8 @@ async fn agents_die_with_a_killed_simulator_and_the_next_one_purges_their_contai
     first.ask("POST", "v2/droplets", Some(body)).await;
     let pid = first.agent_pid().await;
     first.child.kill().unwrap();
+    // Its lock on the state folder goes with the last of its threads.
+    first.child.wait().unwrap();
     until_dead(pid).await;
     let purged = format!("{}.purge", log.display());
     assert!(lines(&purged).is_empty(), "nobody was left to purge");
