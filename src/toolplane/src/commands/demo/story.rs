@@ -137,6 +137,18 @@ async fn think(parts: &Parts, account: &Account, instance: &Instance, thought: &
     }
 }
 
+/// As a client does whose tool was restarted under it: once more when the first connection is not there any more.
+async fn think_again(parts: &Parts, account: &Account, instance: &Instance) -> miette::Result<String> {
+    match think(parts, account, instance, "Back again.").await {
+        Ok(answer) => Ok(answer),
+        Err(error) => {
+            tracing::warn!(%error, "the first call after the restart was not answered");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            think(parts, account, instance, "Back again.").await
+        }
+    }
+}
+
 /// SIGKILL to one tool's container, from outside, and back by itself.
 async fn kill_one(parts: &mut Parts, progress: &Progress, account: Account) -> miette::Result<Account> {
     let victim = account
@@ -174,7 +186,7 @@ async fn kill_one(parts: &mut Parts, progress: &Progress, account: Account) -> m
     )
     .await?;
     let instance = account.instance(id).ok_or_else(|| miette::miette!("{name} is gone"))?;
-    let answer = think(parts, &account, instance, "Back again.").await?;
+    let answer = think_again(parts, &account, instance).await?;
     step.done("restarted by its agent, on the same port, and answers again");
     note(&indented(&answer));
     Ok(account)

@@ -35,9 +35,8 @@ impl Prepared {
             .into_diagnostic()
             .wrap_err("master_key: unusable")?;
         let agent_binary = AgentBinary::open(settings.agent_binary.clone()).await.into_diagnostic()?;
-        settings.require_digitalocean_token()?;
-        check_database(&settings).await?;
         let digitalocean = digitalocean(&settings).await?;
+        check_database(&settings).await?;
         Ok(Self {
             database: database(&settings, "work", WORK_CONNECTIONS).await?,
             request_database: database(&settings, "requests", REQUEST_CONNECTIONS).await?,
@@ -81,18 +80,14 @@ async fn database(settings: &Settings, purpose: &str, max_connections: u32) -> m
     Ok(Database::connect(&options).await.map_err(connect::Error::Unreachable)?)
 }
 
-/// A token that is refused now will be refused later; a DigitalOcean that is away now comes back.
+/// What is wrong with the token or with DigitalOcean can be mended while we run, and agents need us meanwhile; so it is only told.
 async fn digitalocean(settings: &Settings) -> miette::Result<digitalocean::Client> {
-    let Some(client) = connect::digitalocean(settings)? else {
-        settings.require_digitalocean_token()?;
-        return Err(miette::miette!("digitalocean_token: not set"));
-    };
+    settings.require_digitalocean_token()?;
+    let client = connect::digitalocean(settings)?.ok_or_else(|| miette::miette!("digitalocean_token: not set"))?;
     match client.account_get().await {
         Ok(account) => tracing::info!(droplet_limit = account.droplet_limit, "DigitalOcean answers"),
-        Err(error @ (digitalocean::Error::Unauthorized { .. } | digitalocean::Error::Configuration { .. })) => {
-            return Err(connect::digitalocean_error(&error).into());
-        }
-        Err(error) => tracing::warn!(%error, "DigitalOcean does not answer now; going on"),
+        Err(error @ digitalocean::Error::Unauthorized { .. }) => tracing::error!(%error, "no droplet can be made or destroyed"),
+        Err(error) => tracing::warn!(%error, "DigitalOcean does not answer now"),
     }
     Ok(client)
 }
