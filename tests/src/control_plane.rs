@@ -36,10 +36,30 @@ impl Settings {
 
     /// Runs one command to its end.
     pub async fn run(&self, arguments: &[&str]) -> Output {
-        let mut command = self.command(arguments);
-        let run = tokio::task::spawn_blocking(move || command.output());
-        run.await.expect("the waiting thread ends").expect("toolplane can be started")
+        output(self.command(arguments)).await
     }
+
+    /// As [`run`](Self::run), on a machine where `program` is not installed: hidden in a mount namespace of its own.
+    pub async fn run_without(&self, program: &str, arguments: &[&str]) -> Output {
+        let hide = "mount --bind /dev/null \"$(PATH=$PATH:/usr/sbin:/sbin command -v \"$0\")\" && exec \"$@\"";
+        let inner = self.command(arguments);
+        let mut command = Command::new("unshare");
+        command
+            .args(["--mount", "--", "sh", "-c", hide, program])
+            .arg(inner.get_program())
+            .args(inner.get_args());
+        command
+            .env_clear()
+            .envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        output(command).await
+    }
+}
+
+async fn output(mut command: Command) -> Output {
+    let run = tokio::task::spawn_blocking(move || command.output());
+    run.await
+        .expect("the waiting thread ends")
+        .expect("the command can be started")
 }
 
 /// `toolplane serve`, which a story may kill and start again.

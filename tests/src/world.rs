@@ -290,20 +290,6 @@ impl World {
         self.sql.must(&query).await
     }
 
-    /// The place of the last event with this reason among the environment's events.
-    ///
-    /// # Panics
-    /// When there is none.
-    pub async fn event_position(&self, environment: &str, reason: &str) -> usize {
-        let events = self.events(environment).await;
-        let position = events
-            .lines()
-            .collect::<Vec<_>>()
-            .iter()
-            .rposition(|line| line.starts_with(&format!("{reason}:")));
-        position.unwrap_or_else(|| panic!("no event {reason} in:\n{events}"))
-    }
-
     async fn droplets_where(&self, query: &str) -> Vec<Value> {
         let url = self
             .simulator
@@ -394,6 +380,29 @@ impl World {
     /// The ids of all the environment's containers.
     pub async fn containers(&self, environment: &str) -> Vec<String> {
         self.container_ids(environment, &["--all"]).await
+    }
+
+    /// The exit codes of the environment's containers that have ended, oldest first, as the engine remembers them: a tool that
+    /// was stopped gracefully has 0, one that went down with its droplet 137.
+    pub async fn ends_of_containers(&self, environment: &str) -> Vec<String> {
+        let label = format!("label=io.toolplane.environment={environment}");
+        let filters = [
+            "events",
+            "--since",
+            "10m",
+            "--until",
+            "0s",
+            "--filter",
+            "event=die",
+            "--filter",
+            &label,
+        ];
+        let format = ["--format", "{{.Actor.Attributes.exitCode}}"];
+        self.docker(&[&filters[..], &format].concat())
+            .await
+            .lines()
+            .map(str::to_owned)
+            .collect()
     }
 
     /// Waits until the environment has this many containers, running or not.

@@ -60,21 +60,17 @@ pub(crate) async fn a_region_that_does_not_exist(world: World) {
     refused(&world, &manifest, &["region_slug", "atlantis1"]).await;
 }
 
-/// `doctor` tells at once; a control plane that runs with it creates nothing and says so in the row.
+/// `doctor` and `serve` both say at once which setting is wrong; nothing is created, and the row waits.
 pub(crate) async fn a_wrong_token(mut world: World) {
     world.set("TOOLPLANE_DIGITALOCEAN_TOKEN", "wrong");
-    let output = world.settings().run(&["doctor"]).await;
-    assert!(!output.status.success());
-    assert!(said(&output).contains("digitalocean_token"), "{}", said(&output));
-
-    world.start().await;
     let environment = world.insert_environment().await;
-    world
-        .until_environment_is(&environment, "a condition that names the token", |row| {
-            row["conditions"].to_string().contains("digitalocean_token")
-        })
-        .await;
+    for command in ["doctor", "serve"] {
+        let output = world.settings().run(&[command]).await;
+        assert!(!output.status.success(), "{command}: {}", said(&output));
+        assert!(said(&output).contains("digitalocean_token"), "{command}: {}", said(&output));
+    }
     assert_eq!(world.all_droplets().await.len(), 0);
+    assert_eq!(world.environment(&environment).await["status"], "pending_creation");
 }
 
 pub(crate) async fn a_port_in_use(mut world: World) {
@@ -92,13 +88,15 @@ pub(crate) async fn a_port_in_use(mut world: World) {
 
 /// No engine answers and none is installed: `doctor` and `demo` say so, and what to install.
 pub(crate) async fn no_docker(mut world: World) {
-    let nothing = world.folder().join("no-programs");
-    std::fs::create_dir(&nothing).expect("the story's folder is writable");
-    world.set("PATH", &nothing.display().to_string());
-    world.set("DOCKER_HOST", &format!("unix://{}/no.sock", nothing.display()));
-    for arguments in [["doctor", "--demo"], ["demo", "--once"]] {
-        let output = world.settings().run(&arguments).await;
-        assert!(!output.status.success(), "{arguments:?} went on without Docker");
+    world.set("DOCKER_HOST", &format!("unix://{}/no.sock", world.folder().display()));
+    let state = world.folder().join("demo").display().to_string();
+    for arguments in [vec!["doctor", "--demo"], vec!["demo", "--once", "--state-dir", &state]] {
+        let output = world.settings().run_without("dockerd", &arguments).await;
+        assert!(
+            !output.status.success(),
+            "{arguments:?} went on without Docker: {}",
+            said(&output)
+        );
         assert!(said(&output).contains("docker.io"), "{arguments:?}: {}", said(&output));
     }
 }
