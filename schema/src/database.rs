@@ -3,7 +3,7 @@
 use crate::Error;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{
-    AssertSqlSafe, ConnectOptions as _, Connection, Executor,
+    AssertSqlSafe, ConnectOptions as _, Connection, Executor, PgConnection,
     postgres::{PgConnectOptions, PgPool, PgPoolOptions},
 };
 use std::{str::FromStr, time::Duration};
@@ -74,25 +74,37 @@ impl Database {
             Some(role) => format!("set jit = off; set role {}", role.name()),
             None => "set jit = off".to_owned(),
         };
+        // The pool would try again and again, also what can never succeed.
+        let mut first = connect.connect().await?;
+        run(&mut first, set_up.clone())
+            .await
+            .map_err(|error| not_migrated(error.into()))?;
+        first.close().await?;
         let pool = PgPoolOptions::new()
             .max_connections(options.max_connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)
-            .after_connect(move |connection, _| {
-                let set_up = set_up.clone();
-                Box::pin(async move {
-                    connection.execute(sqlx::raw_sql(AssertSqlSafe(set_up))).await?;
-                    Ok(())
-                })
-            })
-            .connect_lazy_with(connect.clone());
-        // The pool would try again and again.
-        connect.connect().await?.close().await?;
-        pool.acquire().await?;
+            .after_connect(move |connection, _| Box::pin(run(connection, set_up.clone())))
+            .connect_lazy_with(connect);
         Ok(Self { pool })
     }
 
     /// Ends every connection, after the calls under way.
     pub async fn close(&self) {
         self.pool.close().await;
+    }
+}
+
+async fn run(connection: &mut PgConnection, sql: String) -> Result<(), sqlx::Error> {
+    connection.execute(sqlx::raw_sql(AssertSqlSafe(sql))).await.map(drop)
+}
+
+/// The roles come with the migrations.
+fn not_migrated(error: Error) -> Error {
+    match error {
+        Error::Refused(mut refusal) if refusal.message.starts_with("role ") => {
+            refusal.hint = Some("the migrations make it: run `toolplane migrate`".to_owned());
+            Error::Refused(refusal)
+        }
+        other => other,
     }
 }

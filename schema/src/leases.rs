@@ -17,7 +17,7 @@ use std::{
 };
 use tokio::{
     sync::watch,
-    time::{Instant, MissedTickBehavior, interval, sleep_until},
+    time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -113,9 +113,11 @@ impl LeaseKeeper {
 
     async fn renew_and_acquire(&self) {
         let asked = Instant::now();
-        match self.database.lease_hold(self.holder, &self.config).await {
-            Ok(epochs) => self.hold(epochs, Some(asked + self.config.ttl)),
-            Err(error) => tracing::warn!(%error, "leases could not be renewed"),
+        // A server that hangs must not keep this from seeing that the leases have expired.
+        match timeout(self.config.ttl, self.database.lease_hold(self.holder, &self.config)).await {
+            Ok(Ok(epochs)) => self.hold(epochs, Some(asked + self.config.ttl)),
+            Ok(Err(error)) => tracing::warn!(%error, "leases could not be renewed"),
+            Err(_) => tracing::warn!("leases could not be renewed in time"),
         }
     }
 

@@ -12,7 +12,7 @@
 //! (what the command line writes), `migrations.rs`, `doctor.rs`. `watch.rs` turns notifications into a stream.
 //!
 //! # How values travel
-//! Enums are decoded from their spelling, which `model` promises to be that of the database ([`codec`]). Statuses and
+//! Enums are decoded from their spelling, which `model` promises to be that of the database (`codec.rs`). Statuses and
 //! specifications are sent as the JSON that serde makes of them, whose field names are the columns' names.
 //!
 //! # Changing a query

@@ -28,6 +28,7 @@ async fn each_connection_has_its_role_and_name() {
         let mut options = ConnectOptions::new(scene.url.as_str().into(), role);
         options.application_name = format!("doctor {name}");
         let database = Database::connect(&options).await.unwrap();
+        database.server_version().await.unwrap();
         let shown = scene
             .read(format!(
                 "select count(*)::text from pg_stat_activity where application_name = 'doctor {name}'"

@@ -11,6 +11,7 @@ mod intents;
 mod leases;
 mod migrations;
 mod notifications;
+mod outage;
 mod privileges;
 mod sources;
 mod specification;

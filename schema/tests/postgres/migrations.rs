@@ -1,4 +1,5 @@
 use crate::support::{Scene, connect};
+use schema::Role;
 use sqlx::{Connection, PgConnection};
 
 /// What a Supabase project looks like before our migrations: its own users, functions and roles, the product's agents, and
@@ -236,4 +237,50 @@ async fn the_shard_is_the_same_in_sql_and_here() {
             .await;
         assert_eq!(shard, [id.shard().to_string()]);
     }
+}
+
+/// Whoever migrates need not be a superuser: the definer functions of a plain owner work under row-level security too.
+#[tokio::test]
+async fn a_plain_owner_will_do() {
+    let url = cluster::testing::empty_database().await.unwrap();
+    let mut connection = PgConnection::connect(&url).await.unwrap();
+    sqlx::raw_sql(
+        "do $$ begin
+            create role plain_owner login createrole password 'plain';
+            execute format('alter database %I owner to plain_owner', current_database());
+        end $$",
+    )
+    .execute(&mut connection)
+    .await
+    .unwrap();
+    let (_, address) = url.split_once('@').unwrap();
+    let plain = format!("postgres://plain_owner:plain@{address}");
+    connect(&plain, None).await.migrate().await.unwrap();
+
+    let scene = Scene {
+        service: connect(&plain, Some(Role::Service)).await,
+        controller: connect(&plain, Some(Role::Controller)).await,
+        ..Scene::over(url).await
+    };
+    let user = scene.user().await;
+    let id = scene.environment_of(user).await;
+    let instance = scene.instance(id, "tool").await;
+    let link = format!(
+        "insert into agents (user_id, name) values ('{user}', 'a');
+        insert into agent_tool_instance_links (agent_id, account_tool_instance_id) select id, '{instance}' from agents"
+    );
+    scene.as_user(user, &link).await.unwrap();
+    scene.record_droplet(id, 17).await;
+    scene
+        .as_role(
+            "plain_owner",
+            None,
+            "set local request.jwt.claims = ''; delete from auth.users",
+        )
+        .await
+        .unwrap();
+    let record = scene.controller.record_get(id).await.unwrap().unwrap();
+    assert!(matches!(record.subject, model::Subject::Tombstone(_)));
+    let fence = scene.fence(id).await;
+    scene.controller.tombstone_finish(&fence, id).await.unwrap();
 }

@@ -8,15 +8,39 @@ use nix::{
 };
 use std::{
     fs::{self, File},
+    io,
     os::unix::process::CommandExt,
-    process::{ExitStatus, Stdio},
+    process::{Command, ExitStatus, Stdio},
     time::Duration,
 };
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{oneshot, watch},
+    time::Instant,
+};
 
 /// Bounds a hang; a start takes well under a second.
 const READY_DEADLINE: Duration = Duration::from_mins(1);
 const POLL: Duration = Duration::from_millis(10);
+
+/// The death signal fires when the spawning thread ends, not the process. So each `postgres` has a thread of its own, which then
+/// waits for it and tells how it ended.
+async fn spawn(mut command: Command) -> io::Result<(Pid, watch::Receiver<Option<ExitStatus>>)> {
+    let (started, start) = oneshot::channel();
+    let (ended, exited) = watch::channel(None);
+    std::thread::Builder::new()
+        .name("postgres".to_owned())
+        .spawn(move || match command.spawn() {
+            Ok(mut child) => {
+                let _ = started.send(Ok(child.id()));
+                ended.send_replace(child.wait().ok());
+            }
+            Err(error) => {
+                let _ = started.send(Err(error));
+            }
+        })?;
+    let id = start.await.map_err(io::Error::other)??;
+    Ok((Pid::from_raw(i32::try_from(id).map_err(io::Error::other)?), exited))
+}
 
 /// A `postgres` that was started. Dropping it does not end it.
 #[derive(Debug)]
@@ -34,50 +58,29 @@ impl Postmaster {
         port: u16,
         settings: &[(String, String)],
     ) -> Result<Self, Error> {
-        let spawn_failed = |source| Error::Spawn {
-            program: binaries.postgres.display().to_string(),
+        let failed = |source| Error::Spawn {
+            program: format!("setpriv, which starts {}", binaries.postgres.display()),
             source,
         };
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(directory.log())
-            .map_err(spawn_failed)?;
         // SIGQUIT: an immediate shutdown, which still frees the shared memory; after SIGKILL it would stay for good.
         let mut command = account.command(binaries.postgres.as_os_str(), "QUIT");
         command.arg("-D").arg(directory.data()).arg("-p").arg(port.to_string());
         for (name, value) in settings {
             command.arg("-c").arg(format!("{name}={value}"));
         }
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(directory.log())
+            .map_err(failed)?;
         command
             .current_dir(directory.path())
             // Ctrl-C in a terminal is meant for whoever started us, and he says when the database ends.
             .process_group(0)
             .stdin(Stdio::null())
-            .stdout(log.try_clone().map_err(spawn_failed)?)
+            .stdout(log.try_clone().map_err(failed)?)
             .stderr(log);
-
-        // The death signal fires when the spawning thread ends, not the process. So each `postgres` has a thread of its own,
-        // which then waits for it.
-        let (started, start) = tokio::sync::oneshot::channel();
-        let (ended, exited) = watch::channel(None);
-        std::thread::Builder::new()
-            .name("postgres".to_owned())
-            .spawn(move || match command.spawn() {
-                Ok(mut child) => {
-                    let _ = started.send(Ok(child.id()));
-                    ended.send_replace(child.wait().ok());
-                }
-                Err(error) => {
-                    let _ = started.send(Err(error));
-                }
-            })
-            .map_err(spawn_failed)?;
-        let id = match start.await {
-            Ok(result) => result.map_err(spawn_failed)?,
-            Err(_) => return Err(spawn_failed(std::io::Error::other("its thread ended"))),
-        };
-        let pid = Pid::from_raw(i32::try_from(id).map_err(|_| spawn_failed(std::io::Error::other("no process id")))?);
+        let (pid, exited) = spawn(command).await.map_err(failed)?;
         let postmaster = Self { pid, exited };
         match postmaster.ready(directory).await {
             Ok(()) => Ok(postmaster),

@@ -222,13 +222,13 @@ fn directory_error(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
     move |source| Error::Directory { path, source }
 }
 
-/// Nothing here has to survive the machine, and everything should be quick. TCP on loopback only.
+/// Nothing here has to survive the machine, and everything should be quick; but what was committed has to survive a kill of the
+/// server, so commits are still written to the system before they are answered. TCP on loopback only.
 fn built_in_settings() -> Vec<(String, String)> {
     [
         ("listen_addresses", "127.0.0.1"),
         ("unix_socket_directories", ""),
         ("fsync", "off"),
-        ("synchronous_commit", "off"),
         ("full_page_writes", "off"),
         ("max_connections", "300"),
         ("shared_buffers", "128MB"),
@@ -240,8 +240,13 @@ fn built_in_settings() -> Vec<(String, String)> {
 }
 
 async fn run(mut command: Command, program: &str, input: &str) -> Result<(), Error> {
+    let started = command.as_std().get_program().to_string_lossy().into_owned();
     let failed = |source| Error::Spawn {
-        program: program.to_owned(),
+        program: if started == program {
+            started.clone()
+        } else {
+            format!("{started}, which starts {program}")
+        },
         source,
     };
     let mut child = command
