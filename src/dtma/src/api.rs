@@ -6,6 +6,7 @@
 use crate::{
     credentials::Current,
     desired_store::{DesiredStore, Foreign},
+    told::Told,
     vitals::Vitals,
 };
 use agent_api::{
@@ -21,7 +22,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing,
 };
-use container_reconciler::{Offer, ReportBoard};
+use container_reconciler::Offer;
 use model::{DesiredSet, DropletId, EnvironmentId, InstanceId, InstanceReport, Stamp};
 use std::{sync::Arc, time::Duration};
 use tower_http::{catch_panic::CatchPanicLayer, limit::RequestBodyLimitLayer, timeout::TimeoutLayer};
@@ -38,7 +39,7 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 pub(crate) struct Api {
     pub(crate) credentials: Current,
     pub(crate) desired: DesiredStore,
-    pub(crate) board: ReportBoard,
+    pub(crate) told: Told,
     pub(crate) vitals: Vitals,
     pub(crate) about: Arc<About>,
 }
@@ -177,12 +178,12 @@ async fn put_desired_set(State(api): State<Api>, body: Bytes) -> Result<StatusCo
 
 async fn tools(State(api): State<Api>) -> Json<ToolList> {
     Json(ToolList {
-        tools: api.board.reports(),
+        tools: api.told.reports(),
     })
 }
 
 async fn tool_status(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<InstanceReport>, Refused> {
     let unknown = || Refused::new(StatusCode::NOT_FOUND, "no such tool instance on this droplet");
     let id: InstanceId = id.parse().map_err(|_| unknown())?;
-    api.board.report(id).map(Json).ok_or_else(unknown)
+    api.told.report(id).map(Json).ok_or_else(unknown)
 }

@@ -9,10 +9,10 @@ use crate::{
     credentials::{Credentials, interval},
     desired_store::DesiredStore,
     enrolment::Enrolment,
+    told::Told,
     vitals::Vitals,
 };
 use agent_api::{Error, HeartbeatAnswer, HeartbeatReport, HeartbeatRequest};
-use container_reconciler::ReportBoard;
 use rand::Rng;
 use std::{sync::Arc, time::Duration};
 use tokio::{
@@ -28,7 +28,7 @@ pub(crate) struct Heart {
     pub(crate) enrolment: Enrolment,
     pub(crate) credentials: watch::Sender<Option<Arc<Credentials>>>,
     pub(crate) desired: DesiredStore,
-    pub(crate) board: ReportBoard,
+    pub(crate) told: Told,
     pub(crate) vitals: Vitals,
     pub(crate) about: Arc<About>,
 }
@@ -66,13 +66,13 @@ impl Heart {
 
     /// Beats as long as these credentials are good. Says whether they ever were.
     async fn beat_until_stale(&self, credentials: &Credentials, sequence: &mut i64) -> bool {
-        let mut reports = self.board.changes();
+        let mut told = self.told.clone();
         let mut sets = self.desired.changes();
         let mut pause = credentials.heartbeat;
         let mut answered = false;
         let mut outage = Outage::default();
         loop {
-            reports.mark_unchanged();
+            told.mark_told();
             sets.mark_unchanged();
             *sequence += 1;
             match self.beat(credentials, *sequence, &mut outage).await {
@@ -89,7 +89,7 @@ impl Heart {
             } else {
                 let changed = async {
                     tokio::select! {
-                        _ = reports.changed() => (),
+                        () = told.changed() => (),
                         _ = sets.changed() => (),
                     }
                 };
@@ -110,7 +110,7 @@ impl Heart {
                 applied: self.desired.stamp(),
                 agent_version: env!("CARGO_PKG_VERSION").to_owned(),
                 vitals: self.vitals.read().await,
-                instances: self.board.reports(),
+                instances: self.told.reports(),
             },
         };
         match self.enrolment.backend.heartbeat(&credentials.agent_token, &request).await {

@@ -17,6 +17,7 @@ mod metadata;
 mod proxy;
 mod purge;
 mod run;
+mod told;
 mod vitals;
 
 use clap::Parser;

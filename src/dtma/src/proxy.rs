@@ -32,6 +32,7 @@ pub(crate) struct Proxy {
     credentials: Current,
     client: forward::Client,
     open: HashMap<u16, OpenPort>,
+    served: watch::Sender<Arc<Endpoints>>,
     serving: JoinSet<u16>,
     shutdown: CancellationToken,
 }
@@ -51,9 +52,15 @@ impl Proxy {
             credentials,
             client: forward::client(),
             open: HashMap::new(),
+            served: watch::Sender::default(),
             serving: JoinSet::new(),
             shutdown,
         }
+    }
+
+    /// The endpoints whose ports are open and lead to their containers.
+    pub(crate) fn served(&self) -> watch::Receiver<Arc<Endpoints>> {
+        self.served.subscribe()
     }
 
     /// Follows the endpoints until shutdown.
@@ -94,6 +101,13 @@ impl Proxy {
                 complete &= self.open(port, address).await;
             }
         }
+        let mut served = wanted.clone();
+        served.retain(|_, endpoint| self.open.contains_key(&endpoint.port));
+        self.served.send_if_modified(|before| {
+            let changed = **before != served;
+            *before = Arc::new(served);
+            changed
+        });
         complete
     }
 

@@ -13,6 +13,7 @@ use crate::{
     heartbeat::Heart,
     identity, listener, metadata,
     proxy::Proxy,
+    told::Told,
     vitals::Vitals,
 };
 use agent_api::{AGENT_PORT, BackendClient, Bootstrap};
@@ -85,11 +86,12 @@ async fn start(settings: &Settings, shutdown: &CancellationToken) -> anyhow::Res
     let controller = containers(engine, &about, handle, board.clone())?;
     spawn(&mut parts, "containers", controller.run(shutdown.clone()));
     let proxy = Proxy::new(settings.listen, current.clone(), shutdown.clone());
+    let told = Told::new(board.clone(), proxy.served());
     spawn(&mut parts, "proxy", proxy.run(board.endpoints()));
     let router = api::router(Api {
         credentials: current.clone(),
         desired: desired.clone(),
-        board: board.clone(),
+        told: told.clone(),
         vitals: vitals.clone(),
         about: about.clone(),
     });
@@ -103,7 +105,7 @@ async fn start(settings: &Settings, shutdown: &CancellationToken) -> anyhow::Res
         enrolment: Enrolment { backend, bootstrap, key },
         credentials,
         desired,
-        board,
+        told,
         vitals,
         about,
     };
