@@ -1,4 +1,4 @@
-//! What clears up when we cannot: containers and networks on an engine that outlives us, after a SIGKILL of this process.
+//! What clears up when we cannot: things on an engine that outlives us, after a SIGKILL of this process.
 
 use crate::{Engine, Error};
 use std::{
@@ -11,21 +11,35 @@ use std::{
 const SCRIPT: &str = r#"
 cat >/dev/null
 sleep 1
-docker ps --all --quiet --filter "label=$1" | xargs --no-run-if-empty docker rm --force --volumes
-docker network ls --quiet --filter "label=$1" | xargs --no-run-if-empty docker network rm
+if [ -n "$1" ]; then
+    docker ps --all --quiet --filter "label=$1" | xargs --no-run-if-empty docker rm --force --volumes
+    docker network ls --quiet --filter "label=$1" | xargs --no-run-if-empty docker network rm
+fi
+if [ -n "$2" ]; then
+    docker images --quiet --filter "reference=$2" | xargs --no-run-if-empty docker rmi --force
+fi
 "#;
 
-/// A process that, when this one ends, removes every container and network that carries one label. Dropping it has it done now.
+/// A process that clears up when this one ends. Dropping it has it done now.
 #[derive(Debug)]
 pub struct Janitor {
     process: std::process::Child,
 }
 
 impl Janitor {
-    /// Watches over what carries `label`, such as `io.toolplane.environment=<id>`, on an engine that is not ours.
-    pub fn watch(engine: &Engine, label: &str) -> Result<Self, Error> {
+    /// Will remove every container and network that carries `label`, such as `io.toolplane.environment=<id>`.
+    pub fn of_label(engine: &Engine, label: &str) -> Result<Self, Error> {
+        Self::watch(engine, label, "")
+    }
+
+    /// Will remove every image with this name, whatever its tags: `127.0.0.1:5000/acme/echo`.
+    pub fn of_image(engine: &Engine, name: &str) -> Result<Self, Error> {
+        Self::watch(engine, "", name)
+    }
+
+    fn watch(engine: &Engine, label: &str, image: &str) -> Result<Self, Error> {
         let mut command = Command::new("sh");
-        command.args(["-c", SCRIPT, "janitor", label]);
+        command.args(["-c", SCRIPT, "janitor", label, image]);
         engine.address(&mut command);
         // The one process that is meant to outlive us, for a moment.
         command

@@ -25,11 +25,11 @@ const PREFERRED_REGISTRY_PORT: u16 = 5000;
 pub(super) struct Parts {
     control_plane: Option<Child>,
     simulator: Option<simulator::Handle>,
-    janitor: Option<Janitor>,
+    /// For what is left on an engine that is not ours.
+    janitors: Vec<Janitor>,
     registry: Option<Registry>,
     database: Option<Database>,
     cluster: Option<Cluster>,
-    images: Vec<String>,
     engine: Option<Engine>,
     master_key: MasterKey,
     database_file: PathBuf,
@@ -44,11 +44,10 @@ impl Parts {
         Ok(Self {
             control_plane: None,
             simulator: None,
-            janitor: None,
+            janitors: Vec::new(),
             registry: None,
             database: None,
             cluster: None,
-            images: Vec::new(),
             engine: None,
             master_key,
             database_file: PathBuf::new(),
@@ -151,13 +150,16 @@ impl Parts {
         let step = progress.step("example tool");
         let registry = self.registry.as_ref().ok_or_else(|| missing("registry"))?;
         let engine = self.engine()?;
-        let mut packed = Vec::new();
+        let janitor = (!engine.is_private())
+            .then(|| Janitor::of_image(engine, &format!("{}/{}", registry.address(), images::REASONING_SERVER)))
+            .transpose()
+            .into_diagnostic()?;
         for version in VERSIONS {
             step.waiting(&format!("version {version} to be packed FROM scratch and pushed"));
             let image = images::pack_reasoning_server(engine, registry, tool, version).await;
-            packed.push(image.into_diagnostic().wrap_err("the example tool could not be packed")?);
+            image.into_diagnostic().wrap_err("the example tool could not be packed")?;
         }
-        self.images = packed;
+        self.janitors.extend(janitor);
         step.done(&format!(
             "reasoning-mcp-server {} packed from scratch and pushed",
             VERSIONS.join(" and ")
@@ -219,7 +221,9 @@ impl Parts {
         let engine = self.engine()?;
         if !engine.is_private() {
             let label = format!("io.toolplane.environment={environment}");
-            self.janitor = Some(Janitor::watch(engine, &label).into_diagnostic()?);
+            let janitor = Janitor::of_label(engine, &label).into_diagnostic()?;
+            // Containers go before their images.
+            self.janitors.insert(0, janitor);
         }
         Ok(())
     }
@@ -253,18 +257,13 @@ impl Parts {
             step.waiting("droplets and their containers");
             simulator.shutdown().await;
         }
-        self.janitor.take();
+        self.janitors.clear();
         step.waiting("registry, engine, database");
         self.registry.take();
         if let Some(database) = self.database.take() {
             database.close().await;
         }
-        if let Some(engine) = self.engine.take() {
-            for image in self.images.drain(..).filter(|_| !engine.is_private()) {
-                // Gone already unless a droplet pulled it.
-                let _ = engine.docker(&["rmi", "--force", &image]).await;
-            }
-        }
+        self.engine.take();
         self.cluster.take();
         self.folder.clear();
         step.done(&format!("nothing is left but the logs in {}", self.folder.logs().display()));
