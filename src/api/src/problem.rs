@@ -31,6 +31,9 @@ pub enum Problem {
     /// 503: a part that this needs is away; trying again later helps.
     #[error("the database does not answer; try again")]
     Unavailable(#[from] schema::Error),
+    /// 503: what this needs is on its way; trying again soon helps.
+    #[error("{0}")]
+    NotYet(String),
     /// 500: a defect.
     #[error("internal error")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -45,7 +48,7 @@ impl Problem {
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Conflict(_) => StatusCode::CONFLICT,
-            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable(_) | Self::NotYet(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -61,7 +64,8 @@ impl IntoResponse for Problem {
             | Self::Forbidden(_)
             | Self::NotFound(_)
             | Self::MethodNotAllowed(_)
-            | Self::Conflict(_) => {}
+            | Self::Conflict(_)
+            | Self::NotYet(_) => {}
         }
         ProblemDetails::from_status_code(self.status())
             .with_detail(self.to_string())

@@ -3,11 +3,11 @@
 use agent_api::{AgentKey, EnrolRequest, EnrolResponse, HeartbeatAnswer, HeartbeatReport, HeartbeatRequest, MasterKey, Token};
 use api::{AgentBinary, Backend};
 use model::{
-    DropletVitals, EnvironmentDesiredState, EnvironmentId, EnvironmentSpec, InstanceId, InstanceReport, InstanceState, Intent,
-    IntentId, IntentKind, UserId,
+    DropletVitals, EnvironmentDesiredState, EnvironmentId, EnvironmentPhase, EnvironmentSpec, EnvironmentStatus, InstanceId,
+    InstanceReport, InstanceState, Intent, IntentId, IntentKind, UserId,
 };
 use reqwest::{Client, Response, StatusCode};
-use schema::{ConnectOptions, Database, Fence, LeaseConfig, LeaseKeeper, Role};
+use schema::{ConnectOptions, Database, Fence, LeaseConfig, LeaseKeeper, Role, Written};
 use serde_json::{Value, json};
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
@@ -23,6 +23,7 @@ struct Fixture {
     master_key: Arc<MasterKey>,
     environment: EnvironmentId,
     intent: Intent,
+    fence: Fence,
     end: CancellationToken,
     _binary: tempfile::NamedTempFile,
 }
@@ -48,7 +49,7 @@ impl Fixture {
         let environment = insert_environment(&owner).await?;
         let database = Database::connect(&ConnectOptions::new(url.into(), Some(Role::Controller))).await?;
         let end = CancellationToken::new();
-        let intent = announce(&database, environment, &end).await?;
+        let (intent, fence) = announce(&database, environment, &end).await?;
         let binary = tempfile::NamedTempFile::new()?;
         std::fs::write(binary.path(), b"an agent")?;
         let master_key = Arc::new(MasterKey::generate()?);
@@ -70,9 +71,25 @@ impl Fixture {
             master_key,
             environment,
             intent,
+            fence,
             end,
             _binary: binary,
         })
+    }
+
+    /// Records the droplet's address, as the environment reconciler does when DigitalOcean tells it.
+    async fn record_address(&self) -> Result<(), Failure> {
+        let status = EnvironmentStatus {
+            phase: EnvironmentPhase::Creating,
+            ip_address: Some([127, 1, 2, 3].into()),
+            ..EnvironmentStatus::default()
+        };
+        let written = self
+            .database
+            .environment_status_write(&self.fence, self.environment, 1, &status)
+            .await?;
+        assert_eq!(written, Written::Done);
+        Ok(())
     }
 
     fn request(&self, key: &AgentKey) -> Result<EnrolRequest, Failure> {
@@ -126,7 +143,7 @@ async fn insert_environment(database: &Database) -> Result<EnvironmentId, Failur
 }
 
 /// Announces a create, under a lease, as the environment reconciler does.
-async fn announce(database: &Database, environment: EnvironmentId, end: &CancellationToken) -> Result<Intent, Failure> {
+async fn announce(database: &Database, environment: EnvironmentId, end: &CancellationToken) -> Result<(Intent, Fence), Failure> {
     let keeper = LeaseKeeper::new(
         database.clone(),
         LeaseConfig {
@@ -141,9 +158,10 @@ async fn announce(database: &Database, environment: EnvironmentId, end: &Cancell
             None => tokio::time::sleep(Duration::from_millis(20)).await,
         }
     };
-    Ok(database
+    let intent = database
         .intent_announce(&fence, environment, IntentKind::Create, Duration::from_mins(10))
-        .await?)
+        .await?;
+    Ok((intent, fence))
 }
 
 /// The status and the body of a refusal, which is always `application/problem+json`.
@@ -159,6 +177,7 @@ async fn problem(response: Response) -> Result<(StatusCode, String), Failure> {
 async fn one_key_enrols_as_often_as_it_asks_and_another_never() -> Result<(), Failure> {
     let fixture = Fixture::new().await?;
     let (first, second) = (AgentKey::generate()?, AgentKey::generate()?);
+    fixture.record_address().await?;
     for _ in 0..2 {
         let answer = fixture.post("enroll", None, &fixture.request(&first)?).await?;
         assert_eq!(answer.status(), StatusCode::OK);
@@ -179,6 +198,20 @@ async fn one_key_enrols_as_often_as_it_asks_and_another_never() -> Result<(), Fa
         events.iter().any(|listed| listed.event.reason == "EnrolmentRefused"),
         "the alarm is raised: {events:?}"
     );
+    Ok(())
+}
+
+/// Tools are called by the droplet's address: a certificate that lacked it would be good for nobody.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_faster_than_the_droplets_address_is_told_to_come_back() -> Result<(), Failure> {
+    let fixture = Fixture::new().await?;
+    let key = AgentKey::generate()?;
+    let (status, detail) = problem(fixture.post("enroll", None, &fixture.request(&key)?).await?).await?;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(detail.contains("address is not recorded yet"), "{detail}");
+    fixture.record_address().await?;
+    let answer = fixture.post("enroll", None, &fixture.request(&key)?).await?;
+    assert_eq!(answer.status(), StatusCode::OK);
     Ok(())
 }
 

@@ -35,15 +35,18 @@ pub fn text(answer: &CallToolResult) -> String {
 }
 
 async fn call(endpoint: &Endpoint, tool: &str, arguments: serde_json::Value) -> Result<CallToolResult, Error> {
-    let client = http_client(endpoint).map_err(|error| failed(endpoint, error.to_string()))?;
+    let client = http_client(endpoint).map_err(|error| failed(endpoint, chain(&error)))?;
+    // The transport's own errors hide their causes, which say what is wrong with address, certificate or port.
+    let reached = client.get(&endpoint.url).send().await;
+    reached.map_err(|error| failed(endpoint, chain(&error.without_url())))?;
     let mut config = StreamableHttpClientTransportConfig::with_uri(endpoint.url.clone());
     config.auth_header = Some(endpoint.token.expose_secret().to_owned());
     let transport = StreamableHttpClientTransport::with_client(client, config);
-    let session = ().serve(transport).await.map_err(|error| failed(endpoint, error.to_string()))?;
+    let session = ().serve(transport).await.map_err(|error| failed(endpoint, chain(&error)))?;
     let mut request = CallToolRequestParams::new(tool.to_owned());
     request.arguments = arguments.as_object().cloned();
     let answer = session.call_tool(request).await;
-    let answer = answer.map_err(|error| failed(endpoint, error.to_string()));
+    let answer = answer.map_err(|error| failed(endpoint, chain(&error)));
     // The answer is there; how the server takes the farewell changes nothing about it.
     let _ = session.cancel().await;
     answer
@@ -56,6 +59,20 @@ fn http_client(endpoint: &Endpoint) -> Result<reqwest::Client, reqwest::Error> {
         .tls_certs_only([authority])
         .connect_timeout(Duration::from_secs(5))
         .build()
+}
+
+/// An error with its causes: the outermost says little.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(beneath) = cause {
+        let said = beneath.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        cause = beneath.source();
+    }
+    text
 }
 
 fn failed(endpoint: &Endpoint, reason: String) -> Error {

@@ -28,12 +28,17 @@ pub(crate) async fn enrol(
         Enrolled::OtherKey => return Err(refuse_other_key(&backend, &row).await?),
         Enrolled::Expired => return Err(Problem::Forbidden(expired(&row))),
     };
+    // Tools are called by the droplet's address, so its certificate has to name it, and only DigitalOcean's word for it counts.
+    let Some(address) = row.ip_address else {
+        let message = "the droplet's address is not recorded yet; try again in a second";
+        return Err(Problem::NotYet(message.to_owned()));
+    };
     tracing::info!(environment = %row.environment_id, intent = %applicant.intent_id, first, "agent enrolled");
     enrolment::admit(
         &applicant,
         &backend.master_key,
         &backend.authority,
-        row.ip_address,
+        Some(address),
         row.epoch,
         backend.heartbeat_seconds(),
     )
