@@ -17,7 +17,7 @@ pub struct EnrolmentRow {
     pub epoch: i64,
     /// The droplet that the intent made, as far as it is known.
     pub droplet_id: Option<DropletId>,
-    /// The environment's address, as far as it is known.
+    /// The address of that droplet, once the environment records it as its own.
     pub ip_address: Option<IpAddr>,
     /// Until when a first enrolment is taken.
     pub enrolment_expires_at: Timestamp,
@@ -170,7 +170,8 @@ impl Database {
     pub async fn intent_for_enrolment(&self, id: IntentId) -> Result<Option<EnrolmentRow>, Error> {
         let row = sqlx::query!(
             r#"select intent.environment_id, intent.epoch, intent.do_droplet_id as "droplet?",
-                case when environment.agent_epoch = intent.epoch then environment.ip_address end as "ip_address: IpAddr",
+                case when environment.agent_epoch = intent.epoch and environment.do_droplet_id = intent.do_droplet_id
+                    then environment.ip_address end as "ip_address: IpAddr",
                 intent.enrolment_expires_at as "enrolment_expires_at: Time", intent.enrolled_key
             from provisioning_intents as intent
             left join account_tool_environments as environment on environment.id = intent.environment_id

@@ -3,8 +3,8 @@
 use agent_api::{AgentKey, EnrolRequest, EnrolResponse, HeartbeatAnswer, HeartbeatReport, HeartbeatRequest, MasterKey, Token};
 use api::{AgentBinary, Backend};
 use model::{
-    DropletVitals, EnvironmentDesiredState, EnvironmentId, EnvironmentPhase, EnvironmentSpec, EnvironmentStatus, InstanceId,
-    InstanceReport, InstanceState, Intent, IntentId, IntentKind, UserId,
+    DropletId, DropletVitals, EnvironmentDesiredState, EnvironmentId, EnvironmentPhase, EnvironmentSpec, EnvironmentStatus,
+    InstanceId, InstanceReport, InstanceState, Intent, IntentId, IntentKind, UserId,
 };
 use reqwest::{Client, Response, StatusCode};
 use schema::{ConnectOptions, Database, Fence, LeaseConfig, LeaseKeeper, Role, Written};
@@ -79,8 +79,11 @@ impl Fixture {
 
     /// Records the droplet's address, as the environment reconciler does when DigitalOcean tells it.
     async fn record_address(&self) -> Result<(), Failure> {
+        let droplet = DropletId(17);
+        self.database.intent_droplet(&self.fence, self.intent.id, droplet).await?;
         let status = EnvironmentStatus {
             phase: EnvironmentPhase::Creating,
+            droplet_id: Some(droplet),
             ip_address: Some([127, 1, 2, 3].into()),
             ..EnvironmentStatus::default()
         };
