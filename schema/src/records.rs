@@ -111,10 +111,12 @@ impl Database {
         Ok(ids.iter().map(|id| (*id, found.remove(id))).collect())
     }
 
-    /// Every record of these shards, as of one moment.
+    /// Every record of these shards, as of one moment, in no order: sorting would keep the first back until the last is read.
     pub fn record_list(&self, shards: &[u16]) -> BoxStream<'_, Result<EnvironmentRecord, Error>> {
-        let shards: Vec<i16> = shards.iter().filter_map(|shard| i16::try_from(*shard).ok()).collect();
-        records_where!("where shard = any ($1) order by id", &shards)
+        // Telling the shards of all rows apart is a third of the work of reading them, and of no use to whoever holds all.
+        let some = (shards.len() < usize::from(model::ids::SHARDS)).then_some(shards);
+        let some: Option<Vec<i16>> = some.map(|some| some.iter().filter_map(|shard| i16::try_from(*shard).ok()).collect());
+        records_where!("where $1::smallint[] is null or shard = any ($1)", some.as_deref() as Option<&[i16]>)
             .fetch(&self.pool)
             .map(|row| row?.record())
             .boxed()
