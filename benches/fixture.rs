@@ -39,14 +39,11 @@ pub struct Row {
     pub boot: Uuid,
     pub droplet: u64,
     pub address: Ipv4Addr,
-    /// SHA-256 of the agent's key, in hex.
-    pub key: String,
     pub sequence: i64,
 }
 
 impl Row {
     pub fn new(number: u32) -> Self {
-        let key = (0..4).map(|part| format!("{:016x}", mixed(u64::from(number) * 8 + 4 + part)));
         Self {
             environment: environment(number),
             user: uuid(number, 1),
@@ -54,9 +51,16 @@ impl Row {
             boot: uuid(number, 3),
             droplet: 300_000_000 + u64::from(number),
             address: Ipv4Addr::from_bits(0x0a00_0000 + number),
-            key: key.collect(),
             sequence: 1 + i64::from(number % 1000),
         }
+    }
+}
+
+impl Row {
+    /// SHA-256 of the agent's key, in hex.
+    pub fn key(&self) -> String {
+        let (high, low) = self.intent.as_u64_pair();
+        (0..2).map(|part| format!("{:016x}{:016x}", mixed(high ^ part), mixed(low ^ part))).collect()
     }
 }
 

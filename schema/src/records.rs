@@ -116,10 +116,13 @@ impl Database {
         // Telling the shards of all rows apart is a third of the work of reading them, and of no use to whoever holds all.
         let some = (shards.len() < usize::from(model::ids::SHARDS)).then_some(shards);
         let some: Option<Vec<i16>> = some.map(|some| some.iter().filter_map(|shard| i16::try_from(*shard).ok()).collect());
-        records_where!("where $1::smallint[] is null or shard = any ($1)", some.as_deref() as Option<&[i16]>)
-            .fetch(&self.pool)
-            .map(|row| row?.record())
-            .boxed()
+        records_where!(
+            "where $1::smallint[] is null or shard = any ($1)",
+            some.as_deref() as Option<&[i16]>
+        )
+        .fetch(&self.pool)
+        .map(|row| row?.record())
+        .boxed()
     }
 }
 

@@ -125,7 +125,7 @@ fn intent(row: &Row) -> String {
         created,
         &row.droplet.to_string(),
         created,
-        &row.key,
+        &row.key(),
         created,
         "adopted",
         created,

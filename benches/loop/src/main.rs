@@ -6,6 +6,8 @@
 //! `bench NAME: FIGURE UNIT, bar OP BAR: ok` (or `: falls short`).
 //!
 //! `cargo run --release -p bench-loop -- all` builds the peer and runs everything; `cold` and `reaction` run a part.
+//! `databases` prints the addresses of the filled databases and keeps them until its input ends, to look for where time goes:
+//! `DATABASE_URL=... bench-loop subject 100000`.
 
 mod database;
 mod figures;
@@ -27,9 +29,10 @@ fn main() -> Result<()> {
         ["all"] | [] => runtime.block_on(compare(true, true)),
         ["cold"] => runtime.block_on(compare(true, false)),
         ["reaction"] => runtime.block_on(compare(false, true)),
+        ["databases"] => runtime.block_on(databases()),
         // What this program starts of itself to be measured.
         ["subject", count] => runtime.block_on(ours::run(count.parse()?)),
-        _ => bail!("bench-loop [all | cold | reaction]"),
+        _ => bail!("bench-loop [all | cold | reaction | databases]"),
     }
 }
 
@@ -47,5 +50,15 @@ async fn compare(cold: bool, reaction: bool) -> Result<()> {
     for figure in figures {
         println!("{figure}");
     }
+    Ok(())
+}
+
+async fn databases() -> Result<()> {
+    let databases = database::Databases::start().await?;
+    for count in [database::FEW, database::MANY] {
+        println!("{count} {}", databases.url(count));
+    }
+    let mut rest = Vec::new();
+    tokio::io::AsyncReadExt::read_to_end(&mut tokio::io::stdin(), &mut rest).await?;
     Ok(())
 }

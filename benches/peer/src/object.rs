@@ -163,7 +163,7 @@ pub fn object(row: &Row, touched: i64, version: u64) -> Environment {
                 announced_at: created,
                 droplet_id: Some(row.droplet),
                 enrolment_expires_at: created,
-                enrolled_key: Some(row.key.clone()),
+                enrolled_key: Some(row.key()),
                 outcome: Some(Outcome::Adopted),
             }),
             report: Some(Report {

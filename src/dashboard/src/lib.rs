@@ -44,6 +44,8 @@ async fn fleet(State(database): State<Database>) -> Response {
 
 async fn read(database: &Database) -> Result<Html<String>, Box<dyn std::error::Error + Send + Sync>> {
     let shards: Vec<u16> = (0..SHARDS).collect();
-    let records: Vec<EnvironmentRecord> = database.record_list(&shards).take(PAGE).try_collect().await?;
+    let mut records: Vec<EnvironmentRecord> = database.record_list(&shards).take(PAGE).try_collect().await?;
+    // A list comes in no order; rows should not jump about when the page is read again.
+    records.sort_unstable_by_key(EnvironmentRecord::id);
     Ok(Html(Fleet::new(&records, Timestamp::now()).render()?))
 }

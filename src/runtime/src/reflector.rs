@@ -1,6 +1,6 @@
 //! Keeps a [`Store`] of a source's rows current, and wakes whoever works on them.
 //!
-//! Owns: when rows are read. One ordered read fills the store; notifications, which carry keys and no content, keep it current
+//! Owns: when rows are read. One read fills the store; notifications, which carry keys and no content, keep it current
 //! through fetches in batches; and everything is read again after the connection that notifications come over was lost, when
 //! the source asks for it, and on a period. Must not: know what a row is or where it lives. Promises: a notification that is
 //! lost costs latency, never correctness; a subscriber hears of every row that was added, changed or removed, and of all rows
