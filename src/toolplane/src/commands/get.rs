@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use miette::{IntoDiagnostic, WrapErr};
 use model::{CatalogEntry, Environment, Instance};
 use schema::{Database, InstanceFilter, Role};
-use std::process::ExitCode;
+use std::{io::Write, process::ExitCode};
 
 /// What was asked for, as it is in the database at one moment. Instances come with the names of their tools.
 #[derive(Clone, Debug)]
@@ -40,8 +40,8 @@ pub(super) async fn run(get: &Get, settings: Settings) -> miette::Result<ExitCod
             "there is no {kind} `{name}`"
         ));
     }
-    print(&render(&listing, get.output, Timestamp::now()));
-    if get.watch {
+    let read_on = print(&render(&listing, get.output, Timestamp::now()));
+    if get.watch && read_on {
         watch::run(&database, get, listing).await?;
     }
     Ok(ExitCode::SUCCESS)
@@ -119,8 +119,9 @@ fn table(listing: &Listing, wide: bool, now: Timestamp, header: bool) -> String 
     lines.join("\n")
 }
 
-fn print(text: &str) {
-    println!("{text}");
+/// Says whether anybody still reads: `toolplane get ... | head` ends as soon as it has enough.
+fn print(text: &str) -> bool {
+    writeln!(std::io::stdout().lock(), "{text}").is_ok()
 }
 
 #[cfg(test)]

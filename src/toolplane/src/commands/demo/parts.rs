@@ -8,7 +8,12 @@ use model::EnvironmentId;
 use schema::{ConnectOptions, Database, Role};
 use secrecy::SecretString;
 use simulator::Simulator;
-use std::{net::SocketAddr, path::PathBuf, process::Command, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 use workbench::{Child, Engine, Janitor, Registry, images, registry::free_address};
 
 /// The versions of the example tool that are packed.
@@ -33,7 +38,8 @@ pub(super) struct Parts {
     engine: Option<Engine>,
     master_key: MasterKey,
     database_file: PathBuf,
-    listen: Option<SocketAddr>,
+    /// This very program; known from the start, since a build may replace it meanwhile.
+    program: PathBuf,
     dashboard: Option<SocketAddr>,
     folder: Folder,
 }
@@ -51,7 +57,7 @@ impl Parts {
             engine: None,
             master_key,
             database_file: PathBuf::new(),
-            listen: None,
+            program: std::env::current_exe().into_diagnostic()?,
             dashboard: None,
             folder,
         })
@@ -68,6 +74,16 @@ impl Parts {
     /// The file with the database's address.
     pub(super) fn database_file(&self) -> &PathBuf {
         &self.database_file
+    }
+
+    /// The settings that the control plane runs with.
+    pub(super) fn configuration(&self) -> PathBuf {
+        self.folder.path().join("toolplane.toml")
+    }
+
+    /// This program's path.
+    pub(super) fn program(&self) -> &Path {
+        &self.program
     }
 
     pub(super) fn dashboard(&self) -> Option<SocketAddr> {
@@ -146,7 +162,7 @@ impl Parts {
         Ok(())
     }
 
-    async fn pack(&mut self, progress: &Progress, tool: &std::path::Path) -> miette::Result<()> {
+    async fn pack(&mut self, progress: &Progress, tool: &Path) -> miette::Result<()> {
         let step = progress.step("example tool");
         let registry = self.registry.as_ref().ok_or_else(|| missing("registry"))?;
         let engine = self.engine()?;
@@ -179,41 +195,55 @@ impl Parts {
         Ok(())
     }
 
-    /// `toolplane serve` with everything given by its environment, and nothing of ours but the path.
-    async fn start_control_plane(&mut self, progress: &Progress, agent: &std::path::Path) -> miette::Result<()> {
+    /// `toolplane serve` with the file that the tour tells people to use, and nothing of ours but the path.
+    async fn start_control_plane(&mut self, progress: &Progress, agent: &Path) -> miette::Result<()> {
         let step = progress.step("control plane");
         let address = |port| free_address(port).into_diagnostic().wrap_err("no loopback port is free");
         let (listen, dashboard) = (address(PREFERRED_PORT)?, address(PREFERRED_DASHBOARD_PORT)?);
-        let simulator = self.simulator.as_ref().ok_or_else(|| missing("simulator"))?;
-        let master_key = self.folder.keep_secret("master-key", &self.master_key.to_hex())?;
-        let secrets = self.folder.path().join("secrets");
-        let us = std::env::current_exe().into_diagnostic()?;
-        let mut command = Command::new(us);
+        self.write_configuration(listen, dashboard, agent)?;
+        let mut command = Command::new(&self.program);
         command
-            .arg("serve")
+            .args(["serve", "--log-format", "pretty", "--config"])
+            .arg(self.configuration())
             .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("TOOLPLANE_DATABASE_URL_FILE", &self.database_file)
-            .env("TOOLPLANE_DIGITALOCEAN_TOKEN_FILE", secrets.join("digitalocean-token"))
-            .env("TOOLPLANE_DIGITALOCEAN_URL", simulator.base_url().as_str())
-            .env("TOOLPLANE_MASTER_KEY_FILE", master_key)
-            .env("TOOLPLANE_INSTALLATION", "demo")
-            .env("TOOLPLANE_LISTEN", listen.to_string())
-            .env("TOOLPLANE_DASHBOARD_LISTEN", dashboard.to_string())
-            .env("TOOLPLANE_AGENT_BINARY", agent)
-            .env("TOOLPLANE_BACKEND_CIDRS", "127.0.0.0/8")
-            .env("TOOLPLANE_HEARTBEAT_SECONDS", "2")
-            .env("TOOLPLANE_FLEET_SWEEP_SECONDS", "5")
-            .env("TOOLPLANE_LEASE_SECONDS", "5")
-            .env("TOOLPLANE_LOG_FORMAT", "pretty");
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default());
         step.waiting("`toolplane serve` to listen");
         let mut child = Child::spawn("toolplane serve", &command, &self.folder.log("serve")).into_diagnostic()?;
         let listens = || async move { tokio::net::TcpStream::connect(listen).await.is_ok() };
         child.wait_until(Duration::from_mins(1), listens).await.into_diagnostic()?;
         self.control_plane = Some(child);
-        (self.listen, self.dashboard) = (Some(listen), Some(dashboard));
+        self.dashboard = Some(dashboard);
         step.done(&format!("https://{listen}, dashboard http://{dashboard}"));
         Ok(())
+    }
+
+    fn write_configuration(&self, listen: SocketAddr, dashboard: SocketAddr, agent: &Path) -> miette::Result<()> {
+        let simulator = self.simulator.as_ref().ok_or_else(|| missing("simulator"))?;
+        self.folder.keep_secret("master-key", &self.master_key.to_hex())?;
+        let secrets = self.folder.path().join("secrets");
+        let settings = [
+            ("database_url_file", secrets.join("database-url").display().to_string()),
+            (
+                "digitalocean_token_file",
+                secrets.join("digitalocean-token").display().to_string(),
+            ),
+            ("master_key_file", secrets.join("master-key").display().to_string()),
+            ("digitalocean_url", simulator.base_url().to_string()),
+            ("installation", "demo".to_owned()),
+            ("listen", listen.to_string()),
+            ("dashboard_listen", dashboard.to_string()),
+            ("agent_binary", agent.display().to_string()),
+            ("backend_cidrs", "127.0.0.0/8".to_owned()),
+            ("heartbeat_seconds", "2".to_owned()),
+            ("fleet_sweep_seconds", "5".to_owned()),
+            ("lease_seconds", "5".to_owned()),
+        ];
+        // A JSON string is a TOML string.
+        let lines = settings.map(|(name, value)| format!("{name} = {}\n", serde_json::Value::from(value)));
+        let path = self.configuration();
+        std::fs::write(&path, lines.concat())
+            .into_diagnostic()
+            .wrap_err_with(|| format!("cannot write {}", path.display()))
     }
 
     /// From now on, what this environment's droplet leaves on an engine that is not ours is removed even if we are killed.

@@ -20,6 +20,9 @@ use workbench::mcp::{self, Endpoint};
 /// The same file that people read and apply.
 const MANIFEST: &str = include_str!("../../../../../manifests/example-account.yaml");
 
+const FIRST_THOUGHT: &str = "What is the simplest thing that could possibly work?";
+const LAST_THOUGHT: &str = "Still here after a SIGKILL.";
+
 /// Bounds a hang; all of it takes well under a minute.
 const PATIENCE: Duration = Duration::from_mins(4);
 /// How often rows are read while something is waited for.
@@ -38,15 +41,9 @@ pub(super) async fn tell(parts: &mut Parts, progress: &Progress) -> miette::Resu
     note(&tables(parts, &account).await?);
     for instance in &account.instances {
         let step = progress.step(&format!("MCP call to {}", rows::name(instance)));
-        let answer = think(
-            parts,
-            &account,
-            instance,
-            "An agent's first thought: what is the simplest thing that could work?",
-        )
-        .await?;
+        let answer = think(parts, &account, instance, FIRST_THOUGHT).await?;
         step.done("answered over TLS, with a token");
-        note(&indented(&answer));
+        note(&exchange(FIRST_THOUGHT, &answer));
     }
     let account = kill_one(parts, progress, account).await?;
     note(&tables(parts, &account).await?);
@@ -139,12 +136,12 @@ async fn think(parts: &Parts, account: &Account, instance: &Instance, thought: &
 
 /// As a client does whose tool was restarted under it: once more when the first connection is not there any more.
 async fn think_again(parts: &Parts, account: &Account, instance: &Instance) -> miette::Result<String> {
-    match think(parts, account, instance, "Back again.").await {
+    match think(parts, account, instance, LAST_THOUGHT).await {
         Ok(answer) => Ok(answer),
         Err(error) => {
             tracing::warn!(%error, "the first call after the restart was not answered");
             tokio::time::sleep(Duration::from_secs(1)).await;
-            think(parts, account, instance, "Back again.").await
+            think(parts, account, instance, LAST_THOUGHT).await
         }
     }
 }
@@ -188,7 +185,7 @@ async fn kill_one(parts: &mut Parts, progress: &Progress, account: Account) -> m
     let instance = account.instance(id).ok_or_else(|| miette::miette!("{name} is gone"))?;
     let answer = think_again(parts, &account, instance).await?;
     step.done("restarted by its agent, on the same port, and answers again");
-    note(&indented(&answer));
+    note(&exchange(LAST_THOUGHT, &answer));
     Ok(account)
 }
 
@@ -202,11 +199,10 @@ async fn tables(parts: &Parts, account: &Account) -> miette::Result<String> {
     Ok(format!("\n{}\n", tables.join("\n\n")))
 }
 
-fn indented(text: &str) -> String {
-    text.lines()
-        .map(|line| format!("       {line}"))
-        .collect::<Vec<_>>()
-        .join("\n")
+/// What was asked and what was answered.
+fn exchange(thought: &str, answer: &str) -> String {
+    let answer = answer.replace('\n', "\n          ");
+    format!("       -> think {thought:?}\n       <- {answer}")
 }
 
 fn shown(value: Option<impl ToString>) -> String {

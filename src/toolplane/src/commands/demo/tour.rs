@@ -4,23 +4,25 @@ use super::{parts::Parts, rows::Account};
 
 /// Prints commands that work as they stand.
 pub(super) fn print(parts: &Parts, account: &Account) {
-    let us = std::env::current_exe().unwrap_or_else(|_| "toolplane".into());
-    let us = us.display();
+    let us = parts.program().display();
+    let configuration = parts.configuration().display().to_string();
     let database = parts.database_file().display();
     let environment = account.environment.id;
     let docker = parts.engine().map(|engine| engine.host().to_owned()).unwrap_or_default();
     let dashboard = parts
         .dashboard()
-        .map(|address| format!("  http://{address}/   every environment and tool\n\n"))
+        .map(|address| format!("  http://{address}/\n\n"))
         .unwrap_or_default();
+    let logs = parts.folder().logs();
     println!(
         "\
 Look around:
 
-{dashboard}  export TOOLPLANE_DATABASE_URL_FILE={database}
+{dashboard}  export TOOLPLANE_CONFIG={configuration}
   {us} get environments --watch
   {us} get instances -o wide
   {us} get catalog -o yaml
+  {us} doctor
 
   psql \"$(cat {database})\" -c 'select last_seen, reason, message, cause from reconcile_events order by last_seen'
   psql \"$(cat {database})\" -c \"update account_tool_instances set version_to_run = '1.1.0'\"
@@ -30,6 +32,6 @@ Look around:
   tail -f {logs}/serve.log
 
 Ctrl-C ends it all.",
-        logs = parts.folder().logs().display()
+        logs = logs.display()
     );
 }

@@ -27,7 +27,9 @@ pub(super) async fn run(database: &Database, get: &Get, first: Listing) -> miett
                         Output::Table | Output::Wide => table(&changed, get.output == Output::Wide, Timestamp::now(), false),
                         Output::Json | Output::Yaml | Output::Name => render(&changed, get.output, Timestamp::now()),
                     };
-                    super::print(&text);
+                    if !super::print(&text) {
+                        return Ok(());
+                    }
                 }
                 before = now;
             }
