@@ -22,14 +22,21 @@ Start here:
 #[derive(Debug, Parser)]
 #[command(name = "toolplane", version, after_help = AFTER_HELP, propagate_version = true)]
 pub(crate) struct Arguments {
-    /// Configuration file, TOML [env: `TOOLPLANE_CONFIG`].
+    /// Configuration file, TOML; without it the one that `TOOLPLANE_CONFIG` names.
     #[arg(long, global = true, value_name = "PATH")]
     pub(crate) config: Option<PathBuf>,
     /// What is logged, such as `warn` or `info,schema=debug`.
     #[arg(long, global = true, env = "TOOLPLANE_LOG", value_name = "FILTER", hide_env_values = true)]
     pub(crate) log: Option<String>,
     /// How it is logged: for people or, a line an event, for programs.
-    #[arg(long, global = true, env = "TOOLPLANE_LOG_FORMAT", value_enum, value_name = "FORMAT")]
+    #[arg(
+        long,
+        global = true,
+        env = "TOOLPLANE_LOG_FORMAT",
+        value_enum,
+        value_name = "FORMAT",
+        hide_env_values = true
+    )]
     pub(crate) log_format: Option<LogFormat>,
     #[command(subcommand)]
     pub(crate) command: Command,
