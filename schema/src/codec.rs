@@ -1,5 +1,6 @@
 //! How values of `model` become values of Postgres and back.
 
+use model::Word;
 use serde::{
     Serialize,
     de::{DeserializeOwned, IntoDeserializer},
@@ -10,10 +11,7 @@ use sqlx::{
     error::BoxDynError,
     postgres::{PgArgumentBuffer, PgTypeInfo, PgValueRef},
 };
-use std::{
-    collections::HashSet,
-    sync::{Arc, LazyLock, RwLock},
-};
+use std::sync::Arc;
 
 pub(crate) use jiff_sqlx::Timestamp as Time;
 
@@ -53,30 +51,8 @@ impl Type<Postgres> for Slug {
 
 impl Decode<'_, Postgres> for Slug {
     fn decode(value: PgValueRef<'_>) -> Result<Self, BoxDynError> {
-        Ok(Self(intern(value.as_str()?)))
+        Ok(Self(Word::new(value.as_str()?).into()))
     }
-}
-
-/// So many different slugs are never in honest use; beyond, sharing ends rather than memory.
-const SLUGS: usize = 4096;
-
-fn intern(slug: &str) -> Arc<str> {
-    static KNOWN: LazyLock<RwLock<HashSet<Arc<str>>>> = LazyLock::new(RwLock::default);
-    if let Ok(known) = KNOWN.read()
-        && let Some(shared) = known.get(slug)
-    {
-        return Arc::clone(shared);
-    }
-    let fresh: Arc<str> = slug.into();
-    if let Ok(mut known) = KNOWN.write() {
-        if let Some(shared) = known.get(slug) {
-            return Arc::clone(shared);
-        }
-        if known.len() < SLUGS {
-            known.insert(Arc::clone(&fresh));
-        }
-    }
-    fresh
 }
 
 /// DigitalOcean's ids are positive and far below 2^63, which the column's constraint and this keep so.
@@ -87,15 +63,4 @@ pub(crate) fn droplet_id(id: i64) -> model::DropletId {
 /// The id as Postgres takes it; beyond 2^63 it becomes one that the column's constraint refuses.
 pub(crate) fn bigint(id: model::DropletId) -> i64 {
     i64::try_from(id.0).unwrap_or(-1)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn equal_slugs_share_their_memory() {
-        assert!(Arc::ptr_eq(&intern("nyc3"), &intern("nyc3")));
-        assert!(!Arc::ptr_eq(&intern("nyc3"), &intern("ams3")));
-    }
 }

@@ -157,10 +157,11 @@ impl Fleet {
     /// Takes one complete list of the installation's droplets whose first page was asked for at `began`. Entries that were read
     /// since then are newer, and stay.
     pub fn sweep(&self, droplets: impl IntoIterator<Item = (EnvironmentId, Droplet)>, began: Timestamp) {
-        let mut listed: HashMap<EnvironmentId, Vec<Droplet>> = HashMap::new();
-        for (environment, droplet) in droplets {
-            listed.entry(environment).or_default().push(droplet);
-        }
+        // One buffer for all, since there may be 100,000 of them.
+        let mut listed: Vec<(EnvironmentId, Droplet)> = droplets.into_iter().collect();
+        listed.sort_unstable_by_key(|(environment, droplet)| (*environment, droplet.id));
+        listed.dedup_by_key(|(environment, droplet)| (*environment, droplet.id));
+        let is_listed = |environment: &EnvironmentId| listed.binary_search_by_key(environment, |(listed, _)| *listed).is_ok();
         let mut changed = Vec::new();
         {
             let mut seen = self.write();
@@ -169,20 +170,20 @@ impl Fleet {
             }
             seen.swept_at = Some(began);
             seen.environments.retain(|environment, entry| {
-                let keep = entry.read_at > began || listed.contains_key(environment);
+                let keep = entry.read_at > began || is_listed(environment);
                 if !keep && !entry.droplets.is_empty() {
                     changed.push(*environment);
                 }
                 keep
             });
-            for (environment, mut droplets) in listed {
-                droplets.sort_unstable_by_key(|droplet| droplet.id);
-                droplets.dedup_by_key(|droplet| droplet.id);
+            for group in listed.chunk_by(|(one, _), (next, _)| one == next) {
+                let environment = group[0].0;
+                let droplets = group.iter().map(|(_, droplet)| droplet);
                 match seen.environments.get_mut(&environment) {
-                    Some(entry) if entry.read_at > began || *entry.droplets == *droplets => {}
+                    Some(entry) if entry.read_at > began || entry.droplets.iter().eq(droplets.clone()) => {}
                     Some(_) | None => {
                         let entry = Entry {
-                            droplets: droplets.into(),
+                            droplets: droplets.cloned().collect(),
                             read_at: began,
                         };
                         seen.environments.insert(environment, entry);

@@ -1,5 +1,6 @@
 //! Conditions: the machine-readable "why" of a status, as in Kubernetes (`metav1.Condition`).
 
+use crate::Word;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -20,11 +21,11 @@ pub enum ConditionStatus {
 pub struct Condition {
     /// What is spoken of: `Ready`, `DropletReady`, `AgentReady`, `Reconciled`, ... in upper camel case.
     #[serde(rename = "type")]
-    pub kind: String,
+    pub kind: Word,
     /// Whether it holds.
     pub status: ConditionStatus,
     /// One upper-camel-case word for programs.
-    pub reason: String,
+    pub reason: Word,
     /// A sentence for people; may be empty.
     pub message: String,
     /// When `status` last changed.
@@ -62,9 +63,9 @@ impl Conditions {
         now: Timestamp,
     ) {
         let fresh = Condition {
-            kind: kind.to_owned(),
+            kind: kind.into(),
             status,
-            reason: reason.to_owned(),
+            reason: reason.into(),
             message: message.into(),
             last_transition_time: now,
             observed_generation,

@@ -16,6 +16,7 @@ pub mod instance;
 pub mod intent;
 pub mod record;
 pub mod tags;
+pub mod word;
 
 pub use agent::{AgentReport, DropletVitals, InstanceReport, InstanceState};
 pub use catalog::CatalogEntry;
@@ -28,3 +29,4 @@ pub use ids::{CatalogId, DropletId, EnvironmentId, InstallationId, InstanceId, I
 pub use instance::{Instance, InstanceDesiredState, InstancePhase, InstanceSpec, InstanceStatus};
 pub use intent::{Intent, IntentKind, IntentOutcome};
 pub use record::{EnvironmentRecord, ReceivedReport, Subject, Tools};
+pub use word::Word;

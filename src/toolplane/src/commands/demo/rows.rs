@@ -72,7 +72,7 @@ fn blocker(conditions: &Conditions) -> String {
     let open = |condition: &&model::Condition| condition.status != ConditionStatus::True;
     let told = conditions.0.iter().filter(|condition| condition.kind != "Ready").find(open);
     match told.or_else(|| conditions.0.iter().find(open)) {
-        Some(condition) if condition.message.is_empty() => condition.reason.clone(),
+        Some(condition) if condition.message.is_empty() => condition.reason.to_string(),
         Some(condition) => format!("{}: {}", condition.reason, condition.message),
         None => "not looked at yet".to_owned(),
     }

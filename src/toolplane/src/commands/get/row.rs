@@ -160,7 +160,7 @@ fn ready(conditions: &Conditions, observed_generation: i64, generation: i64) -> 
     }
     match conditions.get("Ready") {
         Some(ready) if ready.status == model::ConditionStatus::True => "True".to_owned(),
-        Some(ready) => ready.reason.clone(),
+        Some(ready) => ready.reason.to_string(),
         None => "-".to_owned(),
     }
 }
