@@ -7,6 +7,7 @@
 mod controllers;
 mod endpoints;
 mod prepared;
+mod retention;
 
 use crate::{configuration::Settings, telemetry};
 use controllers::Controllers;

@@ -1,6 +1,6 @@
 //! The reflectors and the controllers that they feed.
 
-use super::prepared::Prepared;
+use super::{prepared::Prepared, retention};
 use crate::configuration::Settings;
 use environment_reconciler::EnvironmentReconciler;
 use firewall_reconciler::{BaseFirewallReconciler, FirewallReconciler, Firewalls};
@@ -49,6 +49,10 @@ impl Controllers {
         let environments = Arc::new(environments);
         let sweeping = Arc::clone(&environments);
         controllers.add("fleet sweep", move |shutdown| sweeping.background(shutdown).boxed());
+        let database = prepared.database.clone();
+        controllers.add("event retention", move |shutdown| {
+            retention::forget_old_events(database, shutdown).boxed()
+        });
         let wakes = environments.wakes();
         let environments = Controller::new(environments, Config::default())
             .wakes(record_reflector.subscribe())
