@@ -102,6 +102,10 @@ impl Database {
 
     /// These records, in this order; `None` for one that is not there.
     pub async fn record_fetch(&self, ids: &[EnvironmentId]) -> Result<Vec<(EnvironmentId, Option<EnvironmentRecord>)>, Error> {
+        // Mostly it is one. For one, Postgres keeps its plan; for an array it plans anew each time, which takes longer than reading.
+        if let [id] = ids {
+            return Ok(vec![(*id, self.record_get(*id).await?)]);
+        }
         let keys: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
         let mut found: HashMap<EnvironmentId, EnvironmentRecord> = records_where!("where id = any ($1)", &keys)
             .fetch(&self.pool)
