@@ -60,7 +60,8 @@ impl Row {
     /// SHA-256 of the agent's key, in hex.
     pub fn key(&self) -> String {
         let (high, low) = self.intent.as_u64_pair();
-        (0..2).map(|part| format!("{:016x}{:016x}", mixed(high ^ part), mixed(low ^ part))).collect()
+        let [first, second, third, fourth] = [high, low, !high, !low].map(mixed);
+        format!("{first:016x}{second:016x}{third:016x}{fourth:016x}")
     }
 }
 

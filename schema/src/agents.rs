@@ -39,7 +39,7 @@ impl Database {
             report.sequence,
             report.applied.map(|stamp| stamp.epoch),
             report.applied.map(|stamp| stamp.generation),
-            report.agent_version,
+            report.agent_version.as_str(),
             Json(&report.vitals) as _,
             Json(&report.instances) as _,
         )

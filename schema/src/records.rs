@@ -236,7 +236,7 @@ impl Row {
                     .report_applied_epoch
                     .zip(self.report_applied_generation)
                     .map(|(epoch, generation)| Stamp { epoch, generation }),
-                agent_version: self.report_agent_version.take()?,
+                agent_version: self.report_agent_version.take()?.as_str().into(),
                 vitals: self.report_vitals.take()?.0,
                 instances: self.report_instances.take()?.0,
                 received_at: self.report_received_at?.to_jiff(),

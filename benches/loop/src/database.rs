@@ -157,7 +157,7 @@ pub(crate) fn vitals() -> model::DropletVitals {
         disk_total: same::DISK.0,
         disk_available: same::DISK.1,
         load_1m: same::LOAD,
-        engine_version: Some(same::ENGINE_VERSION.to_owned()),
+        engine_version: Some(same::ENGINE_VERSION.into()),
     }
 }
 

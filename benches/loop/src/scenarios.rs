@@ -148,7 +148,7 @@ async fn our_reactions(url: &str) -> Result<Vec<Duration>> {
             boot_id: row.boot,
             sequence: row.sequence + 1_000_000,
             applied: Some(Stamp { epoch: 1, generation: 1 }),
-            agent_version: same::AGENT_VERSION.to_owned(),
+            agent_version: same::AGENT_VERSION.into(),
             vitals: vitals(),
             instances: Vec::new(),
             received_at: jiff::Timestamp::UNIX_EPOCH,

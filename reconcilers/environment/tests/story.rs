@@ -162,7 +162,7 @@ impl Story {
             boot_id: self.boot,
             sequence: self.sequence,
             applied: None,
-            agent_version: "0.1.0".to_owned(),
+            agent_version: "0.1.0".into(),
             vitals: DropletVitals::default(),
             instances: Vec::new(),
             received_at: Timestamp::now(),

@@ -15,11 +15,11 @@ pub(crate) fn report(boot_id: Uuid, sequence: i64, instances: &[InstanceId]) -> 
         boot_id,
         sequence,
         applied: Some(Stamp { epoch: 1, generation: 3 }),
-        agent_version: "0.1.0".to_owned(),
+        agent_version: "0.1.0".into(),
         vitals: DropletVitals {
             memory_total: 1 << 30,
             load_1m: 0.25,
-            engine_version: Some("20.10".to_owned()),
+            engine_version: Some("20.10".into()),
             ..DropletVitals::default()
         },
         instances: instances

@@ -107,7 +107,7 @@ impl HeartbeatReport {
             boot_id: self.boot_id,
             sequence: self.sequence,
             applied: self.applied,
-            agent_version: self.agent_version,
+            agent_version: self.agent_version.as_str().into(),
             vitals: self.vitals,
             instances: self.instances,
             received_at,

@@ -42,7 +42,7 @@ impl Vitals {
             disk_total,
             disk_available,
             load_1m: System::load_average().map(|load| load.one).unwrap_or_default(),
-            engine_version: self.engine_version().await,
+            engine_version: self.engine_version().await.as_deref().map(model::Word::new),
         }
     }
 

@@ -1,6 +1,6 @@
 //! What an agent reports about its droplet.
 
-use crate::{InstanceId, Stamp};
+use crate::{InstanceId, Stamp, Word};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -66,7 +66,7 @@ pub struct DropletVitals {
     /// One-minute load average.
     pub load_1m: f64,
     /// The Docker engine's version, when it answers.
-    pub engine_version: Option<String>,
+    pub engine_version: Option<Word>,
 }
 
 /// What a heartbeat says, as the server keeps it (`agent_reports`).
@@ -79,7 +79,7 @@ pub struct AgentReport {
     /// The desired set that the agent holds.
     pub applied: Option<Stamp>,
     /// `0.1.0`.
-    pub agent_version: String,
+    pub agent_version: Word,
     /// The droplet.
     pub vitals: DropletVitals,
     /// Every instance.

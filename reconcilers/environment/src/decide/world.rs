@@ -232,7 +232,7 @@ impl World {
                 boot_id: intent.id.0,
                 sequence,
                 applied: tools.desired.as_ref().map(|set| set.stamp),
-                agent_version: "0.1.0".to_owned(),
+                agent_version: "0.1.0".into(),
                 vitals: DropletVitals::default(),
                 instances: Vec::new(),
                 received_at: now,

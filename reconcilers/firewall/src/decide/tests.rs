@@ -89,7 +89,7 @@ fn record() -> EnvironmentRecord {
                 boot_id: id.0,
                 sequence: 1,
                 applied: Some(stamp),
-                agent_version: "0.1.0".to_owned(),
+                agent_version: "0.1.0".into(),
                 vitals: DropletVitals::default(),
                 instances: reports.collect(),
                 received_at: noon(),

@@ -233,7 +233,7 @@ impl World {
             boot_id: self.record.id().0,
             sequence: 1,
             applied: self.agent.as_ref().map(|set| set.stamp),
-            agent_version: "0.1.0".to_owned(),
+            agent_version: "0.1.0".into(),
             vitals: DropletVitals::default(),
             instances: self.containers.clone(),
             received_at: self.now,
