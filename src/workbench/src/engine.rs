@@ -77,8 +77,11 @@ impl Engine {
                 path: socket,
             });
         }
-        // A killed engine leaves its process id, and the next refuses to start over it.
-        let _ = std::fs::remove_file(engine_folder.join("docker.pid"));
+        // A killed engine leaves process ids, its own and its containerd's. In a new process namespace these low numbers are soon
+        // someone else's: the next engine would refuse to start over the one, and take the other for a containerd that still runs.
+        for left in ["docker.pid", "exec/containerd/containerd.pid"] {
+            let _ = std::fs::remove_file(engine_folder.join(left));
+        }
         let mut engine = Self::at(format!("unix://{}", socket.display()), folder)?;
         let log = folder.join("logs/engine.log");
         let mut process = Child::spawn(
