@@ -6,6 +6,7 @@
 
 pub mod agent;
 pub mod catalog;
+pub mod cause;
 pub mod condition;
 pub mod container;
 pub mod desired;
@@ -20,6 +21,7 @@ pub mod word;
 
 pub use agent::{AgentReport, DropletVitals, InstanceReport, InstanceState};
 pub use catalog::CatalogEntry;
+pub use cause::{Cause, Explain, Explanation};
 pub use condition::{Condition, ConditionStatus, Conditions};
 pub use container::ContainerSpec;
 pub use desired::{DesiredInstance, DesiredSet, Stamp};
