@@ -50,6 +50,8 @@ impl Config {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
+    /// Whether droplets run the agent of their user data. Without, they become active all the same, and run nothing.
+    pub boot_agents: bool,
     /// From a create to `active`, in milliseconds.
     pub boot_ms: u64,
     /// From an action's start to its end, in milliseconds.
@@ -77,6 +79,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            boot_agents: true,
             boot_ms: 500,
             action_ms: 300,
             delete_ms: 300,

@@ -6,6 +6,7 @@
 //! | `GET /simulator/droplets` | all that live, with what the API hides, and their agents |
 //! | `GET /simulator/droplets/{id}/console` | what boot and agent said; also after the droplet's end |
 //! | `POST /simulator/droplets/{id}/destroy` | destroys it behind our back, at once |
+//! | `GET /simulator/connection?droplet=ID&port=P&protocol=tcp&from=IP` | whether the firewalls in force would let it in |
 //! | `GET`, `PATCH /simulator/settings` | delays, lags and limits; any part of them |
 //! | `GET`, `POST`, `DELETE /simulator/faults` | what the next matching requests run into |
 
@@ -14,7 +15,10 @@ use crate::{
     config::Settings,
     fault::FaultRule,
     problem::Problem,
-    world::droplet::{Droplet, Status},
+    world::{
+        droplet::{Droplet, Status},
+        firewall::{Connection, Passage},
+    },
 };
 use axum::{
     Json, Router,
@@ -58,6 +62,7 @@ pub(crate) fn routes() -> Router<Arc<Cloud>> {
         .route("/simulator/droplets", get(droplets))
         .route("/simulator/droplets/{id}/console", get(console))
         .route("/simulator/droplets/{id}/destroy", post(destroy))
+        .route("/simulator/connection", get(connection))
         .route("/simulator/settings", get(settings).patch(settings_change))
         .route("/simulator/faults", get(faults).post(fault_add).delete(faults_clear))
 }
@@ -112,6 +117,11 @@ async fn destroy(State(cloud): State<Arc<Cloud>>, Path(id): Path<u64>) -> Result
     }
     cloud.destroy(id).await;
     Ok(StatusCode::NO_CONTENT)
+}
+
+async fn connection(State(cloud): State<Arc<Cloud>>, Query(connection): Query<Connection>) -> Result<Json<Passage>, Problem> {
+    let passage = cloud.world().passage(&connection);
+    passage.map(Json).ok_or_else(Problem::not_found)
 }
 
 async fn settings(State(cloud): State<Arc<Cloud>>) -> Json<Settings> {

@@ -36,3 +36,4 @@ pub use control::DropletInfo;
 pub use fault::{Fault, FaultRule};
 pub use journal::{Entry, What};
 pub use simulator::{Error, Handle, Simulator};
+pub use world::firewall::{Connection, Passage, Protocol};

@@ -101,8 +101,11 @@ impl Machines {
         }
     }
 
-    /// Powers a machine on. One that runs already, or is destroyed, is left as it is.
+    /// Powers a machine on. One that runs already, or is destroyed, is left as it is; and so are all where agents are not wanted.
     pub(crate) async fn boot(&self, boot: Boot) {
+        if !self.settings.get().boot_agents {
+            return;
+        }
         let machine = self.machine(boot.id);
         let mut power = machine.power.lock().await;
         if !matches!(*power, Power::Off) || self.closed.load(Ordering::SeqCst) {

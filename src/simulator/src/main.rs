@@ -30,6 +30,9 @@ struct Arguments {
     /// The first droplet's id; random when absent.
     #[arg(long)]
     first_droplet_id: Option<u64>,
+    /// Droplets become active without running the agent of their user data.
+    #[arg(long)]
+    no_agents: bool,
     /// From a create to `active`.
     #[arg(long)]
     boot_delay_ms: Option<u64>,
@@ -63,6 +66,7 @@ impl Arguments {
         config.docker_host = self.docker_host;
         config.first_droplet_id = self.first_droplet_id;
         let settings = &mut config.settings;
+        settings.boot_agents = !self.no_agents;
         for (setting, given) in [
             (&mut settings.boot_ms, self.boot_delay_ms),
             (&mut settings.action_ms, self.action_delay_ms),

@@ -10,7 +10,10 @@ use crate::{
     machine::{self, Machines},
     metadata,
     server::{self, Wire},
-    world::World,
+    world::{
+        World,
+        firewall::{Connection, Passage},
+    },
 };
 use axum::Router;
 use rand::Rng;
@@ -161,6 +164,11 @@ impl Handle {
     /// Every live droplet, hidden ones too.
     pub fn droplets(&self) -> Vec<DropletInfo> {
         control::infos(&self.cloud)
+    }
+
+    /// What the firewalls in force at this moment make of a connection; `None` when there is no such droplet.
+    pub fn connection(&self, connection: &Connection) -> Option<Passage> {
+        self.cloud.world().passage(connection)
     }
 
     /// What a droplet's boot and agent said; `None` for one that never booted.

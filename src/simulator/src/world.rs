@@ -32,6 +32,8 @@ pub(crate) struct World {
     pub(crate) actions: BTreeMap<u64, Action>,
     pub(crate) tags: BTreeSet<String>,
     pub(crate) firewalls: BTreeMap<Uuid, Firewall>,
+    /// Deleted firewalls that are still in force somewhere.
+    pub(crate) dissolving: BTreeMap<Uuid, Firewall>,
     pub(crate) projects: BTreeMap<Uuid, Project>,
     account: Uuid,
     next_droplet: u64,
@@ -51,6 +53,7 @@ impl World {
             actions: BTreeMap::new(),
             tags: BTreeSet::new(),
             firewalls: BTreeMap::new(),
+            dissolving: BTreeMap::new(),
             projects: BTreeMap::from([(default.id, default)]),
             account,
             next_droplet: first_droplet_id,

@@ -49,7 +49,8 @@ async fn update(State(cloud): Shared, Path(id): Path<String>, Payload(request): 
 }
 
 async fn delete(State(cloud): Shared, Path(id): Path<String>) -> Done {
-    cloud.world().firewall_delete(&id)?;
+    let applied = cloud.world().firewall_delete(&id)?;
+    cloud.schedule_applied([applied]);
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -79,14 +79,20 @@ impl Droplet {
         now.saturating_duration_since(self.created)
     }
 
+    /// Its address in the VPC.
+    pub(crate) fn private_address(&self) -> Ipv4Addr {
+        let [_, a, b, c] = self.address.octets();
+        Ipv4Addr::new(10, a, b, c)
+    }
+
     fn networks(&self) -> Value {
         if !self.addressed {
             return json!({"v4": [], "v6": []});
         }
-        let [_, a, b, c] = self.address.octets();
+        let [_, a, b, _] = self.address.octets();
         let mut networks = json!({
             "v4": [
-                {"ip_address": format!("10.{a}.{b}.{c}"), "netmask": "255.255.240.0", "gateway": format!("10.{a}.0.1"), "type": "private"},
+                {"ip_address": self.private_address(), "netmask": "255.255.240.0", "gateway": format!("10.{a}.0.1"), "type": "private"},
                 {"ip_address": self.address, "netmask": "255.255.255.0", "gateway": format!("127.{a}.{b}.1"), "type": "public"},
             ],
             "v6": [],
@@ -204,7 +210,7 @@ impl World {
         if let Some(event) = droplet.event {
             self.action_end(event, false);
         }
-        for firewall in self.firewalls.values_mut() {
+        for firewall in self.firewalls.values_mut().chain(self.dissolving.values_mut()) {
             firewall.forget_droplet(id);
         }
         self.gone.push_back(Gone {

@@ -1,14 +1,18 @@
 //! Firewalls: what one must look like, to which droplets it applies, and when it is in force.
 //!
-//! A change counts as applied when the latest [`Applied`] that it led to is reported back.
+//! A change counts as applied when the [`Applied`] that it led to is reported back; until then the rules from before it are in force.
 
+mod force;
+mod passage;
 mod request;
 mod rule;
 
+pub use passage::{Connection, Passage, Protocol};
 pub(crate) use request::{Droplets, FirewallRequest, Rules, Tags};
 
 use super::{World, droplet::Droplet, now};
 use crate::problem::Problem;
+use force::Force;
 use jiff::Timestamp;
 use rule::Rule;
 use serde_json::{Value, json};
@@ -25,13 +29,10 @@ pub(crate) struct Firewall {
     id: Uuid,
     created_at: Timestamp,
     parts: Parts,
-    /// Rises with each change; what was applied of an older one does not count.
-    revision: u64,
     /// The droplets that it applies to, or is about to.
     targets: BTreeSet<u64>,
-    /// Droplet, and whether it is being taken off it.
-    pending: Vec<(u64, bool)>,
-    waiting: bool,
+    /// What of it is in force, and what is on its way.
+    force: Force,
 }
 
 /// What a request can set.
@@ -59,7 +60,7 @@ impl Firewall {
     pub(crate) fn forget_droplet(&mut self, id: u64) {
         self.parts.droplet_ids.retain(|known| *known != id);
         self.targets.remove(&id);
-        self.pending.retain(|(known, _)| *known != id);
+        self.force.forget(id);
         for rule in self.parts.inbound.iter_mut().chain(&mut self.parts.outbound) {
             rule.peers.droplet_ids.retain(|known| *known != id);
         }
@@ -73,15 +74,16 @@ impl Firewall {
     }
 
     pub(crate) fn view(&self) -> Value {
-        let pending = self.pending.iter();
+        let pending = self.force.pending();
         let pending: Vec<Value> = pending
+            .iter()
             .map(|(id, removing)| json!({"droplet_id": id, "removing": removing, "status": "waiting"}))
             .collect();
         let rules = |rules: &[Rule], side: &str| rules.iter().map(|rule| rule.view(side)).collect::<Vec<_>>();
         json!({
             "id": self.id,
             "name": self.parts.name,
-            "status": if self.waiting { "waiting" } else { "succeeded" },
+            "status": if self.force.is_waiting() { "waiting" } else { "succeeded" },
             "inbound_rules": rules(&self.parts.inbound, "sources"),
             "outbound_rules": rules(&self.parts.outbound, "destinations"),
             "created_at": self.created_at,
@@ -93,15 +95,9 @@ impl Firewall {
 
     /// A change that concerns these droplets has begun.
     fn touch(&mut self, pending: impl IntoIterator<Item = (u64, bool)>) -> Applied {
-        for (id, removing) in pending {
-            self.pending.retain(|(known, _)| *known != id);
-            self.pending.push((id, removing));
-        }
-        self.waiting = true;
-        self.revision += 1;
         Applied {
             firewall: self.id,
-            revision: self.revision,
+            revision: self.force.send(&self.parts.inbound, pending),
         }
     }
 }
@@ -118,10 +114,8 @@ impl World {
             id: Uuid::new_v4(),
             created_at: now(),
             parts,
-            revision: 0,
             targets: BTreeSet::new(),
-            pending: Vec::new(),
-            waiting: true,
+            force: Force::default(),
         };
         let id = firewall.id;
         self.firewalls.insert(id, firewall);
@@ -134,10 +128,14 @@ impl World {
         self.firewall_replace(id, parts)
     }
 
-    pub(crate) fn firewall_delete(&mut self, id: &str) -> Result<(), Problem> {
+    /// Nobody sees it any more, but what is in force of it stays so until the droplets have learned of it.
+    pub(crate) fn firewall_delete(&mut self, id: &str) -> Result<Applied, Problem> {
         let id = self.firewall(id)?.id;
-        self.firewalls.remove(&id);
-        Ok(())
+        let mut firewall = self.firewalls.remove(&id).ok_or_else(Problem::not_found)?;
+        let targets = std::mem::take(&mut firewall.targets);
+        let applied = firewall.touch(targets.into_iter().map(|droplet| (droplet, true)));
+        self.dissolving.insert(id, firewall);
+        Ok(applied)
     }
 
     pub(crate) fn firewall_droplets_add(&mut self, id: &str, change: Droplets) -> Result<(Value, Applied), Problem> {
@@ -193,12 +191,15 @@ impl World {
         self.firewall_replace(id, parts)
     }
 
-    /// A change is in force everywhere, unless another one came after it.
+    /// A change is in force everywhere.
     pub(crate) fn firewall_applied(&mut self, applied: Applied) {
-        let firewall = self.firewalls.get_mut(&applied.firewall);
-        if let Some(firewall) = firewall.filter(|firewall| firewall.revision == applied.revision) {
-            firewall.pending.clear();
-            firewall.waiting = false;
+        if let Some(firewall) = self.firewalls.get_mut(&applied.firewall) {
+            firewall.force.arrive(applied.revision);
+        } else if let Some(firewall) = self.dissolving.get_mut(&applied.firewall) {
+            firewall.force.arrive(applied.revision);
+            if !firewall.force.is_waiting() {
+                self.dissolving.remove(&applied.firewall);
+            }
         }
     }
 

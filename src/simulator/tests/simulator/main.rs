@@ -12,4 +12,5 @@ mod killed;
 mod limits;
 mod official;
 mod others;
+mod passage;
 mod validation;

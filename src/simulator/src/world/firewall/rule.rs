@@ -1,10 +1,11 @@
 //! One rule of a firewall.
 
+use super::passage::Protocol;
 use crate::problem::Problem;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::net::IpAddr;
+use std::{net::IpAddr, ops::RangeInclusive};
 
 const PEERS_LIMIT: usize = 1_000;
 
@@ -62,7 +63,7 @@ impl Rule {
         }
         let ports = match (protocol.as_str(), text("ports")) {
             ("icmp", _) | (_, Some("0" | "all")) => "0".to_owned(),
-            (_, Some(ports)) if are_ports(ports) => ports.to_owned(),
+            (_, Some(ports)) if range(ports).is_some() => ports.to_owned(),
             (_, Some(_)) => return Err(refused("invalid ports")),
             (_, None) => return Err(refused("missing ports")),
         };
@@ -73,12 +74,30 @@ impl Rule {
         Ok(Self { protocol, ports, peers })
     }
 
+    /// Whether traffic of this kind is what the rule speaks of.
+    pub(super) fn admits(&self, protocol: Protocol, port: u16) -> bool {
+        let spoken = match protocol {
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+            Protocol::Icmp => "icmp",
+        };
+        self.protocol == spoken && (self.ports == "0" || range(&self.ports).is_some_and(|ports| ports.contains(&port)))
+    }
+
     pub(super) fn view(&self, side: &str) -> Value {
         json!({"protocol": self.protocol, "ports": self.ports, side: self.peers})
     }
 }
 
 impl Peers {
+    /// Whether an address is one of those that are named by address.
+    pub(super) fn contain(&self, from: IpAddr) -> bool {
+        self.addresses.iter().any(|text| match text.parse::<IpNet>() {
+            Ok(net) => net.contains(&from),
+            Err(_) => text.parse() == Ok(from),
+        })
+    }
+
     fn check(&self, side: &str) -> Result<(), Problem> {
         let lists = [
             self.addresses.len(),
@@ -106,10 +125,12 @@ impl Peers {
     }
 }
 
-fn are_ports(text: &str) -> bool {
+/// `8000` or `8000-9000`.
+fn range(text: &str) -> Option<RangeInclusive<u16>> {
     let port = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0);
-    match text.split_once('-') {
-        Some((low, high)) => port(low).zip(port(high)).is_some_and(|(low, high)| low <= high),
-        None => port(text).is_some(),
-    }
+    let (low, high) = match text.split_once('-') {
+        Some((low, high)) => (port(low)?, port(high)?),
+        None => (port(text)?, port(text)?),
+    };
+    (low <= high).then_some(low..=high)
 }
