@@ -13,24 +13,28 @@ const RULES: &[Rule] = &[
     // What everything stands on: no I/O in `model`, no kind in `runtime`.
     ("model", &[], &[]),
     ("runtime", &[], &[]),
+    // What every effect passes.
+    ("effects", &[], &[]),
     // The outside world, each part by itself.
     ("digitalocean", &[], &[]),
     ("simulator", &[], &["digitalocean"]),
     ("agent-api", &["model"], &[]),
     ("cloud-init", &["agent-api"], &[]),
     ("schema", &["model", "runtime"], &["cluster"]),
+    // What the outside looks like, for all reconcilers of it.
+    ("fleet", &["digitalocean", "model", "runtime", "schema"], &["cluster", "simulator"]),
     // What users and agents call: rows only, never the cloud or an engine.
     ("api", &["agent-api", "model", "schema"], &["cluster"]),
     ("dashboard", &["model", "schema"], &["cluster"]),
     // The loops: they meet in rows, never in code.
     (
         "environment-reconciler",
-        &["agent-api", "cloud-init", "digitalocean", "model", "runtime", "schema"],
+        &["agent-api", "cloud-init", "digitalocean", "fleet", "model", "runtime", "schema"],
         &["cluster", "simulator"],
     ),
     (
         "firewall-reconciler",
-        &["digitalocean", "model", "runtime", "schema"],
+        &["digitalocean", "fleet", "model", "runtime", "schema"],
         &["cluster", "simulator"],
     ),
     (
@@ -51,6 +55,7 @@ const RULES: &[Rule] = &[
             "digitalocean",
             "environment-reconciler",
             "firewall-reconciler",
+            "fleet",
             "instance-reconciler",
             "model",
             "runtime",
@@ -89,6 +94,7 @@ const RULES: &[Rule] = &[
             "cluster",
             "digitalocean",
             "environment-reconciler",
+            "fleet",
             "model",
             "runtime",
             "schema",

@@ -9,10 +9,8 @@ use crate::{
 };
 use agent_api::MasterKey;
 use anyhow::{Context, Result};
-use environment_reconciler::{
-    Action, Config, EnvironmentReconciler, Fleet, Heartbeats, Observed, Policy, StatusWrite,
-    fleet::{Droplet, DropletState},
-};
+use environment_reconciler::{Action, Config, EnvironmentReconciler, Heartbeats, Observed, Policy, StatusWrite};
+use fleet::{Droplet, DropletState, Fleet};
 use futures::StreamExt;
 use jiff::Timestamp;
 use model::{DropletId, EnvironmentId, EnvironmentRecord, IntentId};

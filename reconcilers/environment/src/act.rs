@@ -4,11 +4,12 @@
 use crate::{
     EnvironmentReconciler,
     action::{Action, Cause},
-    failure, observe,
+    failure,
     status::event,
 };
 use agent_api::Bootstrap;
 use digitalocean::{Class, DropletAction, DropletCreate, ImageRef};
+use fleet::read;
 use jiff::Timestamp;
 use model::{
     DropletId, Environment, EnvironmentId, EnvironmentRecord, Event, EventType, Intent, IntentKind, IntentOutcome,
@@ -49,7 +50,7 @@ impl EnvironmentReconciler {
 
     async fn look(&self, id: EnvironmentId, record: &EnvironmentRecord) -> Result<(), Error> {
         let began = Timestamp::now();
-        let droplets = observe::droplets(&self.client, &self.config.installation, record).await;
+        let droplets = read::droplets(&self.client, &self.config.installation, record).await;
         self.fleet.learn(id, droplets.map_err(|error| failure::cloud(&error))?, began);
         Ok(())
     }

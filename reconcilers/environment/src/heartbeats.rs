@@ -5,7 +5,7 @@
 //!
 //! Owns: the times. Must not: judge what silence means. Promises: a time is never replaced by an earlier one.
 
-use crate::wakes::Wakes;
+use fleet::Wakes;
 use futures::Stream;
 use jiff::{SignedDuration, Timestamp};
 use model::{EnvironmentId, EnvironmentPhase, EnvironmentRecord, record::Subject};

@@ -16,22 +16,20 @@ mod act;
 pub mod action;
 pub mod decide;
 mod failure;
-pub mod fleet;
 pub mod heartbeats;
 pub mod observe;
 pub mod outbox;
 pub mod policy;
 pub mod status;
-mod wakes;
 
 pub use action::{Action, Cause};
-pub use fleet::Fleet;
 pub use heartbeats::Heartbeats;
 pub use observe::Observed;
 pub use policy::Policy;
 pub use status::StatusWrite;
 
 use agent_api::MasterKey;
+use fleet::{Fleet, read, sweep};
 use futures::{Stream, stream};
 use jiff::Timestamp;
 use model::{EnvironmentId, EnvironmentRecord, EventType, InstallationId, record::Subject};
@@ -117,7 +115,7 @@ impl EnvironmentReconciler {
             fleet_sweep,
             ..
         } = self.config.clone();
-        let sweep = observe::sweep(
+        let sweep = sweep::droplets(
             self.client.clone(),
             installation,
             self.fleet.clone(),
@@ -166,7 +164,7 @@ impl Reconciler for EnvironmentReconciler {
             Read::Cached => self.fleet.sighting(*key),
             Read::Authoritative => {
                 let began = Timestamp::now();
-                let droplets = observe::droplets(&self.client, &self.config.installation, desired).await;
+                let droplets = read::droplets(&self.client, &self.config.installation, desired).await;
                 self.fleet
                     .learn(*key, droplets.map_err(|error| failure::cloud(&error))?, began)
             }

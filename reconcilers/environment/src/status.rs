@@ -1,7 +1,8 @@
 //! What a pass writes back, and how it is drafted. Owns: the conditions' names, and telling a change from none. Must not: decide
 //! what to do. Promises: a draft that ends where the row already is costs no copy and no write.
 
-use crate::{action::Cause, fleet::Droplet};
+use crate::action::Cause;
+use fleet::Droplet;
 use jiff::{SignedDuration, Timestamp};
 use model::{
     ConditionStatus, Conditions, Environment, EnvironmentDesiredState, EnvironmentId, EnvironmentPhase, EnvironmentStatus, Event,

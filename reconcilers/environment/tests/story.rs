@@ -4,7 +4,8 @@
 #![expect(clippy::unwrap_used, reason = "a story that breaks off has failed")]
 
 use digitalocean::Client;
-use environment_reconciler::{Config, EnvironmentReconciler, Fleet, Policy};
+use environment_reconciler::{Config, EnvironmentReconciler, Policy};
+use fleet::Fleet;
 use jiff::{SignedDuration, Timestamp};
 use model::{
     AgentReport, DropletVitals, Environment, EnvironmentDesiredState, EnvironmentId, EnvironmentPhase, EnvironmentRecord,

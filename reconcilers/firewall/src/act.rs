@@ -1,17 +1,12 @@
 //! Reading and changing firewalls at DigitalOcean. Owns: the requests, and what is remembered of their answers. Must not: choose
 //! what to do. Promises: a firewall that somebody else made meanwhile under the same name is found, and not made twice.
 
-use crate::{
-    decide::Action,
-    firewalls::{Firewalls, Observed},
-};
+use crate::decide::Action;
 use digitalocean::{Class, Client, Firewall, Refusal};
+use fleet::{Firewalls, firewalls::Observed};
 use jiff::Timestamp;
 use model::DropletId;
 use runtime::{Error, Observation};
-use std::time::Duration;
-use tokio::time::{MissedTickBehavior, interval};
-use tokio_util::sync::CancellationToken;
 
 /// Reads one firewall anew: by its id where that is known, else among its droplet's, else among all.
 pub(crate) async fn read(
@@ -98,24 +93,6 @@ fn unfit(closed: usize) -> String {
         return String::new();
     }
     format!("; {closed} ports do not fit into its 50 rules and stay closed")
-}
-
-/// Reads all firewalls, once in `every`, one list for all environments.
-pub(crate) async fn sweep(client: Client, firewalls: Firewalls, every: Duration, shutdown: CancellationToken) {
-    let mut ticks = interval(every);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let work = async {
-        loop {
-            ticks.tick().await;
-            let began = Timestamp::now();
-            match client.firewall_list().await {
-                Ok(listed) => firewalls.sweep(listed, began),
-                // What was seen before grows old by itself, and is unknown then.
-                Err(error) => tracing::warn!(%error, "the firewalls could not be read"),
-            }
-        }
-    };
-    shutdown.run_until_cancelled(work).await;
 }
 
 /// What an error of DigitalOcean means to a pass.

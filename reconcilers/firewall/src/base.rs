@@ -6,10 +6,10 @@
 use crate::{
     act,
     decide::{Action, Policy, Wanted, settle},
-    firewalls::{Firewalls, Observed},
     rules,
 };
 use digitalocean::{Client, FirewallSpec};
+use fleet::{Firewalls, firewalls::Observed};
 use futures::{Stream, stream};
 use jiff::Timestamp;
 use model::InstallationId;

@@ -6,11 +6,9 @@
 #[cfg(test)]
 mod tests;
 
-use crate::{
-    firewalls::Observed,
-    rules::{self, Sources},
-};
+use crate::rules::{self, Sources};
 use digitalocean::FirewallSpec;
+use fleet::firewalls::Observed;
 use jiff::{SignedDuration, Timestamp};
 use model::{
     Environment, EnvironmentDesiredState, EnvironmentPhase, EnvironmentRecord, InstallationId, InstanceDesiredState,

@@ -6,15 +6,14 @@
 mod act;
 pub mod base;
 pub mod decide;
-pub mod firewalls;
 pub mod rules;
 
 pub use base::BaseFirewallReconciler;
 pub use decide::{Action, Policy};
-pub use firewalls::{Firewalls, Observed};
 pub use rules::Sources;
 
 use digitalocean::Client;
+use fleet::{Firewalls, firewalls::Observed, names, sweep};
 use futures::Stream;
 use jiff::Timestamp;
 use model::{DropletId, EnvironmentId, EnvironmentRecord, Event, EventType, record::Subject};
@@ -64,11 +63,11 @@ impl FirewallReconciler {
 
     /// What has to run beside the controller: the sweep of all firewalls, once in `every`. Ends at shutdown.
     pub fn background(&self, every: Duration, shutdown: CancellationToken) -> impl Future<Output = ()> + Send + use<> {
-        act::sweep(self.client.clone(), self.firewalls.clone(), every, shutdown)
+        sweep::firewalls(self.client.clone(), self.firewalls.clone(), every, shutdown)
     }
 
     fn name(&self, key: EnvironmentId) -> String {
-        rules::name(&self.policy.installation, key)
+        names::environment(&self.policy.installation, key)
     }
 
     /// Records an event. What it tells of has happened, and is not undone when the telling fails.

@@ -1,12 +1,13 @@
-//! Whole rule sets: what the firewalls should be, and one spelling for every set that means the same.
+//! Whole rule sets: what the firewalls should be.
 //!
-//! Owns: what is let in and out. Must not: know whether a firewall exists. Promises: two sets that mean the same are equal once
-//! normalised, so that a diff settles.
+//! Owns: what is let in and out. Must not: know whether a firewall exists. Promises: every set is in the one spelling that what is
+//! read is brought into as well.
 
 use digitalocean::{FirewallSpec, InboundRule, OutboundRule, Peers, Ports, Protocol};
+use fleet::{names, spelling::normalised};
 use ipnet::IpNet;
 use model::{DropletId, EnvironmentId, InstallationId, tags};
-use std::{collections::BTreeSet, net::IpAddr};
+use std::collections::BTreeSet;
 
 /// The agent's port on every droplet.
 pub const AGENT_PORT: u16 = 30_000;
@@ -21,22 +22,6 @@ pub struct Sources {
     pub backend: Vec<IpNet>,
     /// People: SSH.
     pub admin: Vec<IpNet>,
-}
-
-/// The name of the installation's base firewall.
-pub fn base_name(installation: &InstallationId) -> String {
-    format!("toolplane-{installation}-base")
-}
-
-/// The name of an environment's firewall. Names are unique in an account, so a firewall is found by its whole name.
-pub fn name(installation: &InstallationId, environment: EnvironmentId) -> String {
-    format!("toolplane-{installation}-{environment}")
-}
-
-/// The environment whose firewall has this name.
-pub fn owner(installation: &InstallationId, name: &str) -> Option<EnvironmentId> {
-    let rest = name.strip_prefix("toolplane-")?.strip_prefix(&installation.to_string())?;
-    rest.strip_prefix('-')?.parse().ok()
 }
 
 /// The base firewall: on every droplet by the installation's tag. SSH from the administrators, the agent's port and ping from
@@ -60,7 +45,7 @@ pub fn base(installation: &InstallationId, sources: &Sources) -> FirewallSpec {
         destinations: everywhere.clone(),
     });
     normalised(FirewallSpec {
-        name: base_name(installation),
+        name: names::base(installation),
         inbound_rules,
         outbound_rules: outbound_rules.to_vec(),
         droplet_ids: Vec::new(),
@@ -91,7 +76,7 @@ pub fn environment(
     });
     let ping = inbound(Protocol::Icmp, Ports::All, &sources.backend);
     let spec = FirewallSpec {
-        name: name(installation, environment),
+        name: names::environment(installation, environment),
         inbound_rules: tools.chain([ping]).collect(),
         outbound_rules: Vec::new(),
         droplet_ids: vec![droplet.0],
@@ -121,46 +106,6 @@ fn ranges(ports: &BTreeSet<u16>) -> Vec<(u16, u16)> {
         }
     }
     ranges
-}
-
-/// The one spelling of a rule set: everything sorted and said once, addresses as networks.
-pub fn normalised(mut spec: FirewallSpec) -> FirewallSpec {
-    for rule in &mut spec.inbound_rules {
-        settle(&mut rule.ports, rule.protocol, &mut rule.sources);
-    }
-    for rule in &mut spec.outbound_rules {
-        settle(&mut rule.ports, rule.protocol, &mut rule.destinations);
-    }
-    in_order(&mut spec.inbound_rules);
-    in_order(&mut spec.outbound_rules);
-    in_order(&mut spec.droplet_ids);
-    in_order(&mut spec.tags);
-    spec
-}
-
-fn settle(ports: &mut Ports, protocol: Protocol, peers: &mut Peers) {
-    // ICMP has no ports, whatever was sent and whatever comes back; a range of everything is everything.
-    if protocol == Protocol::Icmp || matches!(ports, Ports::Range(0 | 1, u16::MAX)) {
-        *ports = Ports::All;
-    }
-    for address in &mut peers.addresses {
-        let network = address
-            .parse::<IpNet>()
-            .or_else(|_| address.parse::<IpAddr>().map(IpNet::from));
-        if let Ok(network) = network {
-            *address = network.trunc().to_string();
-        }
-    }
-    in_order(&mut peers.addresses);
-    in_order(&mut peers.droplet_ids);
-    in_order(&mut peers.tags);
-    in_order(&mut peers.load_balancer_uids);
-    in_order(&mut peers.kubernetes_ids);
-}
-
-fn in_order<T: Ord>(list: &mut Vec<T>) {
-    list.sort_unstable();
-    list.dedup();
 }
 
 #[cfg(test)]
@@ -224,15 +169,5 @@ mod tests {
         assert!(!ssh(&base(&installation, &sources())));
         let admin = vec!["198.51.100.0/24".parse().unwrap()];
         assert!(ssh(&base(&installation, &Sources { admin, ..sources() })));
-    }
-
-    #[test]
-    fn only_a_whole_name_has_an_owner() {
-        let (demo, other): (InstallationId, InstallationId) = ("demo".parse().unwrap(), "demo-2".parse().unwrap());
-        let id = EnvironmentId::random();
-        assert_eq!(owner(&demo, &name(&demo, id)), Some(id));
-        assert_eq!(owner(&demo, &name(&other, id)), None);
-        assert_eq!(owner(&demo, &base_name(&demo)), None);
-        assert_eq!(owner(&demo, &format!("{}x", name(&demo, id))), None);
     }
 }

@@ -2,11 +2,11 @@
 
 use crate::{
     action::{Action, Cause},
-    fleet::Droplet,
     observe::Observed,
     policy::Policy,
     status::{Draft, StatusWrite, condition},
 };
+use fleet::Droplet;
 use jiff::{SignedDuration, Timestamp};
 use model::{ConditionStatus, DropletId, EnvironmentRecord, Intent, IntentOutcome};
 use runtime::{Observation, Plan};

@@ -1,10 +1,8 @@
 //! `decide`, case by case, and against the model world.
 
 use super::world::{Fault, World, secs};
-use crate::{
-    fleet::{DropletState, Sighting},
-    status::condition,
-};
+use crate::status::condition;
+use fleet::{DropletState, Sighting};
 use model::{
     EnvironmentDesiredState::{Active, Deleted},
     EnvironmentPhase, InstanceReport, InstanceState, IntentId, Stamp,

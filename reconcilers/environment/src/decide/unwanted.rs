@@ -5,9 +5,9 @@
 use super::scene::{Progress, Scene, Steps};
 use crate::{
     action::{Action, Cause},
-    fleet::Droplet,
     status::{Draft, StatusWrite, condition, failing_since},
 };
+use fleet::Droplet;
 use jiff::{SignedDuration, Timestamp};
 use model::{
     ConditionStatus, DropletId, Environment, EnvironmentPhase, InstanceState, Intent, IntentOutcome, Tombstone, desired::RunState,

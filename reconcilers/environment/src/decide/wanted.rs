@@ -3,9 +3,9 @@
 use super::scene::{Progress, Scene, Steps};
 use crate::{
     action::{Action, Cause},
-    fleet::{Droplet, DropletState},
     status::{Draft, StatusWrite, condition},
 };
+use fleet::{Droplet, DropletState};
 use jiff::SignedDuration;
 use model::{ConditionStatus, Environment, EnvironmentPhase, EventType, Intent, IntentOutcome};
 use runtime::{Observation, Plan};

@@ -4,12 +4,12 @@
 use super::decide;
 use crate::{
     action::{Action, Cause},
-    fleet::{Droplet, DropletState, Sighting},
     observe::Observed,
     outbox::Outbox,
     policy::Policy,
     status::{StatusWrite, with_failure},
 };
+use fleet::{Droplet, DropletState, Sighting};
 use jiff::{SignedDuration, Timestamp};
 use model::{
     AgentReport, DropletId, DropletVitals, Environment, EnvironmentDesiredState, EnvironmentId, EnvironmentPhase,

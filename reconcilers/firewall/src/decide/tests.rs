@@ -1,11 +1,13 @@
 //! `decide`, case by case, and against a cloud that anybody may edit.
 
 use super::{Action, Policy, decide};
-use crate::{
-    firewalls::{Known, Observed},
-    rules::{self, Sources},
-};
+use crate::rules::{self, Sources};
 use digitalocean::Ports;
+use fleet::{
+    Trust,
+    firewalls::{Known, Observed},
+    spelling::normalised,
+};
 use jiff::{SignedDuration, Timestamp};
 use model::{
     AgentReport, DesiredInstance, DesiredSet, DropletId, DropletVitals, Environment, EnvironmentDesiredState, EnvironmentId,
@@ -139,6 +141,7 @@ fn observed(firewall: Observation<Known>) -> Observed {
             Observation::Present(known) => Observation::Present(Arc::new(known)),
         },
         read_at: Some(noon()),
+        trust: Trust::Trusted,
     }
 }
 
@@ -299,7 +302,7 @@ proptest! {
                 } else {
                     known.spec.inbound_rules[0].ports = Ports::One(port);
                 }
-                known.spec = rules::normalised(known.spec);
+                known.spec = normalised(known.spec);
                 Observation::Present(known)
             }
             (Observation::Present(_) | Observation::Unknown | Observation::Absent, _) => Observation::Absent,

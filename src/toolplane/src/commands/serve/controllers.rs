@@ -3,7 +3,8 @@
 use super::{prepared::Prepared, retention};
 use crate::configuration::Settings;
 use environment_reconciler::EnvironmentReconciler;
-use firewall_reconciler::{BaseFirewallReconciler, FirewallReconciler, Firewalls};
+use firewall_reconciler::{BaseFirewallReconciler, FirewallReconciler};
+use fleet::{Firewalls, Fleet};
 use futures::{FutureExt, future::BoxFuture};
 use instance_reconciler::InstanceReconciler;
 use jiff::SignedDuration;
@@ -187,7 +188,7 @@ fn environment_reconciler(
         prepared.database.clone(),
         keeper.clone(),
         prepared.digitalocean.clone(),
-        environment_reconciler::Fleet::new(),
+        Fleet::new(),
         prepared.master_key.clone(),
         config,
         records,

@@ -1,4 +1,4 @@
-//! Handing keys to whoever works on them. Owns: the subscribers. Promises: handing over never waits, and a subscriber that went
+//! Handing environments to whoever works on them. Owns: the subscribers. Promises: handing over never waits, and a subscriber that went
 //! away is forgotten.
 
 use futures::{Stream, stream};
@@ -7,14 +7,15 @@ use runtime::{Reason, Wake};
 use std::sync::{Mutex, PoisonError};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
+/// Whoever wants to be told.
 #[derive(Debug, Default)]
-pub(crate) struct Wakes {
+pub struct Wakes {
     subscribers: Mutex<Vec<UnboundedSender<EnvironmentId>>>,
 }
 
 impl Wakes {
     /// Hands these keys to every subscriber.
-    pub(crate) fn wake(&self, keys: impl IntoIterator<Item = EnvironmentId>) {
+    pub fn wake(&self, keys: impl IntoIterator<Item = EnvironmentId>) {
         let mut subscribers = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
         for key in keys {
             subscribers.retain(|subscriber| subscriber.send(key).is_ok());
@@ -22,7 +23,7 @@ impl Wakes {
     }
 
     /// Everything that is handed over from now on.
-    pub(crate) fn subscribe(&self) -> impl Stream<Item = Wake<EnvironmentId>> + Send + use<> {
+    pub fn subscribe(&self) -> impl Stream<Item = Wake<EnvironmentId>> + Send + use<> {
         let (sender, receiver) = unbounded_channel();
         self.subscribers.lock().unwrap_or_else(PoisonError::into_inner).push(sender);
         stream::unfold(receiver, |mut receiver| async move {

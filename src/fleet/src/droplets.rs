@@ -4,7 +4,7 @@
 //! requests, or judge what a change means. Promises: what was read later is never replaced by what was read earlier, and an
 //! environment whose droplets changed, came or went is handed to every subscriber.
 
-use crate::wakes::Wakes;
+use crate::{trust::Trust, wakes::Wakes};
 use futures::Stream;
 use jiff::Timestamp;
 use model::{DropletId, EnvironmentId, IntentId};
@@ -52,6 +52,8 @@ pub struct Sighting {
     pub droplets: Observation<Arc<[Droplet]>>,
     /// When they were read; `None` when they never were.
     pub read_at: Option<Timestamp>,
+    /// Whether something may follow from what is missing.
+    pub trust: Trust,
 }
 
 impl Sighting {
@@ -59,9 +61,10 @@ impl Sighting {
     pub const UNKNOWN: Self = Self {
         droplets: Observation::Unknown,
         read_at: None,
+        trust: Trust::Trusted,
     };
 
-    /// What was read at `read_at`, in any order.
+    /// What was read at `read_at`, in any order, and believed.
     pub fn new(mut droplets: Vec<Droplet>, read_at: Timestamp) -> Self {
         droplets.sort_unstable_by_key(|droplet| droplet.id);
         droplets.dedup_by_key(|droplet| droplet.id);
@@ -73,6 +76,7 @@ impl Sighting {
         Self {
             droplets,
             read_at: Some(read_at),
+            trust: Trust::Trusted,
         }
     }
 }
@@ -119,6 +123,7 @@ impl Fleet {
                     Observation::Present(Arc::clone(&entry.droplets))
                 },
                 read_at: Some(seen.swept_at.map_or(entry.read_at, |swept| swept.max(entry.read_at))),
+                trust: Trust::Trusted,
             },
             None => Sighting {
                 droplets: if seen.swept_at.is_some() {
@@ -127,6 +132,7 @@ impl Fleet {
                     Observation::Unknown
                 },
                 read_at: seen.swept_at,
+                trust: Trust::Trusted,
             },
         }
     }

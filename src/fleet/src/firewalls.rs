@@ -3,17 +3,16 @@
 //! Owns: the memory of sweeps and of single reads. Must not: make requests. Promises: what was read later is never replaced by
 //! what was read earlier, and a firewall that changed, came or went wakes its environment.
 
-use crate::rules::{normalised, owner};
+use crate::{names::owner, spelling::normalised, trust::Trust, wakes::Wakes};
 use digitalocean::{Firewall, FirewallSpec};
-use futures::{Stream, stream};
+use futures::Stream;
 use jiff::Timestamp;
 use model::{EnvironmentId, InstallationId};
-use runtime::{Observation, Reason, Wake};
+use runtime::{Observation, Wake};
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock},
 };
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 /// A firewall as decisions see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +39,8 @@ pub struct Observed {
     pub firewall: Observation<Arc<Known>>,
     /// When that was read; `None` when it never was.
     pub read_at: Option<Timestamp>,
+    /// Whether something may follow from what is missing.
+    pub trust: Trust,
 }
 
 /// The shared memory; a cheap clone.
@@ -52,7 +53,7 @@ pub struct Firewalls {
 struct Shared {
     installation: InstallationId,
     seen: RwLock<Seen>,
-    subscribers: Mutex<Vec<UnboundedSender<EnvironmentId>>>,
+    wakes: Wakes,
 }
 
 #[derive(Debug, Default)]
@@ -74,7 +75,7 @@ impl Firewalls {
             shared: Arc::new(Shared {
                 installation,
                 seen: RwLock::default(),
-                subscribers: Mutex::default(),
+                wakes: Wakes::default(),
             }),
         }
     }
@@ -89,14 +90,17 @@ impl Firewalls {
                     .as_ref()
                     .map_or(Observation::Absent, |known| Observation::Present(Arc::clone(known))),
                 read_at: Some(swept.map_or(entry.read_at, |swept| swept.max(entry.read_at))),
+                trust: Trust::Trusted,
             },
             (None, Some(swept)) => Observed {
                 firewall: Observation::Absent,
                 read_at: Some(swept),
+                trust: Trust::Trusted,
             },
             (None, None) => Observed {
                 firewall: Observation::Unknown,
                 read_at: None,
+                trust: Trust::Trusted,
             },
         }
     }
@@ -116,6 +120,7 @@ impl Firewalls {
         Observed {
             firewall: known.map_or(Observation::Absent, Observation::Present),
             read_at: Some(read_at),
+            trust: Trust::Trusted,
         }
     }
 
@@ -164,27 +169,19 @@ impl Firewalls {
 
     /// The environments whose firewall changes from now on.
     pub fn changes(&self) -> impl Stream<Item = Wake<EnvironmentId>> + Send + use<> {
-        let (sender, receiver) = unbounded_channel();
-        let mut subscribers = self.shared.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
-        subscribers.push(sender);
-        stream::unfold(receiver, |mut receiver| async move {
-            let key = receiver.recv().await?;
-            Some((Wake::now(key, Reason::Related), receiver))
-        })
+        self.shared.wakes.subscribe()
     }
 
     fn wake(&self, names: &[String]) {
-        let mut subscribers = self.shared.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
-        for key in names.iter().filter_map(|name| owner(&self.shared.installation, name)) {
-            subscribers.retain(|subscriber| subscriber.send(key).is_ok());
-        }
+        let owners = names.iter().filter_map(|name| owner(&self.shared.installation, name));
+        self.shared.wakes.wake(owners);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rules;
+    use crate::names;
     use futures::{FutureExt, StreamExt};
     use jiff::SignedDuration;
     use std::pin::pin;
@@ -211,7 +208,7 @@ mod tests {
     fn only_what_changed_is_woken_and_the_later_read_stays() {
         let installation: InstallationId = "demo".parse().unwrap();
         let ids: Vec<EnvironmentId> = (0..4).map(|_| EnvironmentId::random()).collect();
-        let names: Vec<String> = ids.iter().map(|id| rules::name(&installation, *id)).collect();
+        let names: Vec<String> = ids.iter().map(|id| names::environment(&installation, *id)).collect();
         let firewalls = Firewalls::new(installation);
         assert_eq!(firewalls.observed(&names[0]).firewall, Observation::Unknown);
         firewalls.sweep(
