@@ -15,6 +15,8 @@ const RULES: &[Rule] = &[
     ("runtime", &[], &[]),
     // What every effect passes.
     ("effects", &[], &[]),
+    // What every effect passes.
+    ("effects", &[], &[]),
     // The outside world, each part by itself.
     ("digitalocean", &[], &[]),
     ("simulator", &[], &["digitalocean"]),
