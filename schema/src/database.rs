@@ -40,16 +40,19 @@ pub struct ConnectOptions {
     pub max_connections: u32,
     /// Shown in `pg_stat_activity`.
     pub application_name: String,
+    /// Whether the database refuses every write over these connections.
+    pub read_only: bool,
 }
 
 impl ConnectOptions {
-    /// Eight connections under a role.
+    /// Eight connections under a role, for reading and writing.
     pub fn new(url: SecretString, role: Option<Role>) -> Self {
         Self {
             url,
             role,
             max_connections: 8,
             application_name: "toolplane".to_owned(),
+            read_only: false,
         }
     }
 }
@@ -70,10 +73,13 @@ impl Database {
             .log_slow_statements(tracing::log::LevelFilter::Warn, Duration::from_secs(5));
         // As statements and not as start-up parameters, which poolers refuse. Plans here are short: compiling them to machine
         // code costs more than it saves.
-        let set_up = match options.role {
+        let mut set_up = match options.role {
             Some(role) => format!("set jit = off; set role {}", role.name()),
             None => "set jit = off".to_owned(),
         };
+        if options.read_only {
+            set_up.push_str("; set default_transaction_read_only = on");
+        }
         // The pool would try again and again, also what can never succeed.
         let mut first = connect.connect().await?;
         run(&mut first, set_up.clone())

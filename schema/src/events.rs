@@ -11,6 +11,8 @@ use std::time::Duration;
 /// An event as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct RecordedEvent {
+    /// Which.
+    pub id: i64,
     /// What was seen.
     #[serde(flatten)]
     pub event: Event,
@@ -20,6 +22,39 @@ pub struct RecordedEvent {
     pub first_seen: Timestamp,
     /// Last, by the database's clock.
     pub last_seen: Timestamp,
+}
+
+/// Which events to list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EventFilter {
+    /// Only those of one environment, and of the instances on it.
+    pub environment_id: Option<EnvironmentId>,
+    /// Only those of one instance.
+    pub instance_id: Option<InstanceId>,
+    /// Only those that were last seen then or later.
+    pub since: Option<Timestamp>,
+    /// Only those behind this place of the list: what follows a page whose last event is there.
+    pub behind: Option<EventPlace>,
+}
+
+/// A place in the list of events. An event that is seen again moves to the list's beginning, so that paging on from a place misses
+/// nothing and repeats nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventPlace {
+    /// When the event was last seen.
+    pub last_seen: Timestamp,
+    /// The event's id.
+    pub id: i64,
+}
+
+impl RecordedEvent {
+    /// Where it stands in the list.
+    pub fn place(&self) -> EventPlace {
+        EventPlace {
+            last_seen: self.last_seen,
+            id: self.id,
+        }
+    }
 }
 
 impl Database {
@@ -42,19 +77,36 @@ impl Database {
 
     /// The latest events, of one environment or of all, the last seen first.
     pub async fn event_list(&self, environment: Option<EnvironmentId>, limit: u32) -> Result<Vec<RecordedEvent>, Error> {
+        let filter = EventFilter {
+            environment_id: environment,
+            ..EventFilter::default()
+        };
+        self.event_page(&filter, limit).await
+    }
+
+    /// The latest events that the filter lets through, the last seen first.
+    pub async fn event_page(&self, filter: &EventFilter, limit: u32) -> Result<Vec<RecordedEvent>, Error> {
         let rows = sqlx::query!(
-            r#"select environment_id, instance_id, type as "kind: Spelled<model::EventType>", reason, message, actor, cause, count,
-                first_seen as "first_seen: Time", last_seen as "last_seen: Time"
+            r#"select id, environment_id, instance_id, type as "kind: Spelled<model::EventType>", reason, message, actor, cause,
+                count, first_seen as "first_seen: Time", last_seen as "last_seen: Time"
             from reconcile_events
-            where $1::uuid is null or environment_id = $1
+            where ($1::uuid is null or environment_id = $1)
+                and ($2::uuid is null or instance_id = $2)
+                and ($3::timestamptz is null or last_seen >= $3)
+                and ($4::timestamptz is null or (last_seen, id) < ($4, $5))
             order by last_seen desc, id desc
-            limit $2"#,
-            environment.map(|id| id.0),
+            limit $6"#,
+            filter.environment_id.map(|id| id.0),
+            filter.instance_id.map(|id| id.0),
+            filter.since.map(Time::from) as _,
+            filter.behind.map(|place| Time::from(place.last_seen)) as _,
+            filter.behind.map(|place| place.id),
             i64::from(limit),
         )
         .fetch_all(&self.pool)
         .await?;
         let events = rows.into_iter().map(|row| RecordedEvent {
+            id: row.id,
             event: Event {
                 environment_id: row.environment_id.into(),
                 instance_id: row.instance_id.map(InstanceId),

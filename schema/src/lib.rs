@@ -9,7 +9,7 @@
 //! # Files
 //! One for each noun: [`Database`] has its methods spread over `environments.rs`, `instances.rs`, `intents.rs`, `leases.rs`,
 //! `events.rs`, `agents.rs`, `desired_sets.rs`, `tombstones.rs`, `catalog.rs`, `records.rs` (what reflectors hold), `apply.rs`
-//! (what the command line writes), `migrations.rs`, `doctor.rs`. `watch.rs` turns notifications into a stream.
+//! (what the command line writes), `describe.rs` (what people ask beside), `migrations.rs`, `doctor.rs`. `watch.rs` turns notifications into a stream.
 //!
 //! # How values travel
 //! Enums are decoded from their spelling, which `model` promises to be that of the database (`codec.rs`). Statuses and
@@ -24,6 +24,7 @@ mod apply;
 mod catalog;
 mod codec;
 mod database;
+mod describe;
 mod desired_sets;
 mod doctor;
 mod environments;
@@ -42,8 +43,9 @@ pub use agents::HeartbeatOutcome;
 pub use apply::{Applied, ApplyError, Change};
 pub use catalog::CatalogSource;
 pub use database::{ConnectOptions, Database, Role};
+pub use describe::LeaseHolder;
 pub use error::{Error, Refusal};
-pub use events::RecordedEvent;
+pub use events::{EventFilter, EventPlace, RecordedEvent};
 pub use fence::{Fence, Written};
 pub use instances::InstanceFilter;
 pub use intents::{Enrolled, EnrolmentRow};

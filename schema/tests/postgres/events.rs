@@ -2,6 +2,7 @@
 
 use crate::support::Scene;
 use model::{EnvironmentId, Event, EventType, InstanceId};
+use schema::{ConnectOptions, Database, EventFilter, Role};
 use std::time::Duration;
 
 fn event(id: EnvironmentId, message: &str, cause: &str) -> Event {
@@ -100,4 +101,89 @@ async fn every_change_of_a_status_leaves_an_event() {
         ]
     );
     assert_eq!(kept[1].event.cause, "status of generation 1");
+}
+
+#[tokio::test]
+async fn pages_follow_each_other_without_gap_or_repetition() {
+    let scene = Scene::new().await;
+    let (id, instance) = (EnvironmentId::random(), InstanceId::random());
+    for number in 0..7 {
+        let event = Event {
+            instance_id: (number % 2 == 0).then_some(instance),
+            ..event(id, &format!("droplet {number}"), "x")
+        };
+        scene.controller.event_record(&event).await.unwrap();
+    }
+    // One statement gives several events one time; the place still tells them apart.
+    scene.sql("update reconcile_events set last_seen = now()").await;
+    let all = scene.service.event_list(Some(id), 10).await.unwrap();
+    let mut paged = Vec::new();
+    let mut filter = EventFilter {
+        environment_id: Some(id),
+        ..EventFilter::default()
+    };
+    loop {
+        let page = scene.service.event_page(&filter, 3).await.unwrap();
+        let Some(last) = page.last() else { break };
+        filter.behind = Some(last.place());
+        paged.extend(page);
+    }
+    assert_eq!((paged.len(), &paged), (7, &all));
+
+    let of_instance = EventFilter {
+        instance_id: Some(instance),
+        ..EventFilter::default()
+    };
+    assert_eq!(scene.service.event_page(&of_instance, 10).await.unwrap().len(), 4);
+    scene.controller.event_record(&event(id, "later", "x")).await.unwrap();
+    let since = EventFilter {
+        since: Some(all[0].last_seen + jiff::SignedDuration::from_micros(1)),
+        ..EventFilter::default()
+    };
+    let fresh = scene.service.event_page(&since, 10).await.unwrap();
+    assert_eq!(
+        fresh.iter().map(|event| event.event.message.as_str()).collect::<Vec<_>>(),
+        ["later"]
+    );
+}
+
+#[tokio::test]
+async fn who_works_on_a_shard_and_which_rows_there_are_can_be_asked() {
+    let scene = Scene::new().await;
+    let mut ids = Vec::new();
+    for _ in 0..5 {
+        ids.push(scene.environment().await);
+    }
+    ids.sort_unstable();
+    // A tombstone is still worked on, and has its place between the rows.
+    scene.record_droplet(ids[2], 17).await;
+    scene
+        .sql(format!("delete from account_tool_environments where id = '{}'", ids[2]))
+        .await;
+    scene.sql("update leases set expires_at = now() - interval '1 second'").await;
+    let first = scene.service.environment_page(None, 3).await.unwrap();
+    let second = scene.service.environment_page(first.last().copied(), 3).await.unwrap();
+    assert_eq!([first, second].concat(), ids);
+
+    let shard = ids[0].shard();
+    assert_eq!(scene.service.lease_holder(shard).await.unwrap(), None);
+    let fence = scene.fence(ids[0]).await;
+    let holder = scene.service.lease_holder(shard).await.unwrap().expect("the shard is held");
+    assert_eq!(holder.epoch, fence.epoch);
+    scene.sql("update leases set expires_at = now() - interval '1 second'").await;
+    assert_eq!(scene.service.lease_holder(shard).await.unwrap(), None, "expired");
+}
+
+#[tokio::test]
+async fn the_database_refuses_writes_over_a_connection_that_only_reads() {
+    let scene = Scene::new().await;
+    let id = scene.environment().await;
+    let options = ConnectOptions {
+        read_only: true,
+        ..ConnectOptions::new(scene.url.clone().into(), Some(Role::Controller))
+    };
+    let reading = Database::connect(&options).await.unwrap();
+    assert!(reading.record_get(id).await.unwrap().is_some());
+    let refused = reading.event_record(&event(id, "droplet 17", "x")).await.unwrap_err();
+    assert!(refused.to_string().contains("read-only"), "{refused}");
 }
