@@ -88,6 +88,11 @@ impl<K: Clone + Eq + Hash> Failures<K> {
         self.failed(key, now);
     }
 
+    /// The key waits for something: it may not be worked on without pause meanwhile, and its next delay stays as it was.
+    pub(crate) fn waiting(&mut self, key: &K, now: Instant) {
+        self.failed(key, now);
+    }
+
     fn failed(&mut self, key: &K, now: Instant) -> &mut Failure {
         let floor = now + self.backoff.min;
         let failure = self.keys.entry(key.clone()).or_insert_with(|| Failure {

@@ -185,6 +185,7 @@ struct Meters {
     noop: Counter,
     done: Counter,
     retriable: Counter,
+    waiting: Counter,
     terminal: Counter,
     seconds: Histogram,
     waited: Histogram,
@@ -200,6 +201,7 @@ impl Meters {
             noop: total("noop"),
             done: total("done"),
             retriable: total("retriable"),
+            waiting: total("waiting"),
             terminal: total("terminal"),
             seconds: histogram!("toolplane_reconcile_seconds", "kind" => kind),
             waited: histogram!("toolplane_reconcile_wait_seconds", "kind" => kind),
@@ -214,6 +216,7 @@ impl Meters {
             Outcome::Noop { .. } => &self.noop,
             Outcome::Done { .. } => &self.done,
             Outcome::Failed(Error::Retriable { .. }) => &self.retriable,
+            Outcome::Failed(Error::Waiting { .. }) => &self.waiting,
             Outcome::Failed(Error::Terminal { .. }) => &self.terminal,
         }
     }
@@ -394,6 +397,11 @@ where
             Outcome::Failed(Error::Retriable { after, .. }) => {
                 let delay = self.failures.retriable(&ended.key, now);
                 Some((delay.max(after.map_or(Duration::ZERO, bounded)), Reason::Retried))
+            }
+            Outcome::Failed(Error::Waiting { until, .. }) => {
+                self.failures.waiting(&ended.key, now);
+                let delay = bounded(until.duration_since(self.config.clock.now()));
+                Some((delay, Reason::Retried))
             }
             Outcome::Failed(Error::Terminal { .. }) => {
                 self.failures.terminal(&ended.key, now);

@@ -13,14 +13,15 @@
 //!
 //! - [`reconciler`]: what a kind has to provide.
 //! - [`Reflector`] and [`Store`]: rows in memory, kept current, and whoever works on them woken.
-//! - [`Controller`]: wake-ups in, passes out; any number of streams of [`Wake`] feed it.
+//! - [`Controller`]: wake-ups in, passes out; any number of streams of [`Wake`] feed it. Its parts, [`Queue`] and [`pass`], are
+//!   there for whoever steps them by hand: the simulation does.
 
 mod backoff;
 mod chain;
 mod clock;
 mod controller;
 mod listening;
-mod queue;
+pub mod queue;
 pub mod reconciler;
 mod reflector;
 mod runner;
@@ -32,9 +33,10 @@ mod wake;
 pub use backoff::Backoff;
 pub use clock::{Clock, SystemClock, TokioClock};
 pub use controller::{Config, Controller, Ended, Passes};
-pub use reconciler::{Error, Observation, Plan, Read, Reconciler};
+pub use queue::Queue;
+pub use reconciler::{Error, Hold, Observation, Plan, Read, Reconciler};
 pub use reflector::{Reflector, ReflectorConfig, reflector};
-pub use runner::Outcome;
+pub use runner::{Outcome, pass};
 pub use source::{Fetched, Notification, Source};
 pub use store::Store;
 pub use wake::{Reason, Subscription, Wake};

@@ -29,9 +29,11 @@ use tokio::time::Instant;
 
 /// When a key is to be worked on, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Due {
-    pub(crate) at: Instant,
-    pub(crate) reason: Reason,
+pub struct Due {
+    /// Not before this.
+    pub at: Instant,
+    /// Why.
+    pub reason: Reason,
 }
 
 impl Due {
@@ -43,14 +45,16 @@ impl Due {
 
 /// A key that is to be worked on now.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Popped<K> {
-    pub(crate) key: K,
-    pub(crate) due: Due,
+pub struct Popped<K> {
+    /// Which.
+    pub key: K,
+    /// Since when, and why.
+    pub due: Due,
 }
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct Queue<K> {
+pub struct Queue<K> {
     slots: HashMap<K, Slot>,
     ready: VecDeque<K>,
     later: Scheduler<K>,
@@ -69,8 +73,15 @@ enum Slot {
 /// Below this, a map that has emptied keeps its memory.
 const SMALL: usize = 1024;
 
+impl<K: Clone + Eq + Hash> Default for Queue<K> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl<K: Clone + Eq + Hash> Queue<K> {
-    pub(crate) fn new() -> Self {
+    /// No key waits or runs.
+    pub fn new() -> Self {
         Self {
             slots: HashMap::new(),
             ready: VecDeque::new(),
@@ -79,17 +90,17 @@ impl<K: Clone + Eq + Hash> Queue<K> {
     }
 
     /// How many keys are due and not given out.
-    pub(crate) fn depth(&self) -> usize {
+    pub fn depth(&self) -> usize {
         self.ready.len()
     }
 
     /// Whether no key waits or runs.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }
 
     /// A key is to be worked on at `due.at`, or at once if that is past.
-    pub(crate) fn wake(&mut self, key: K, due: Due, now: Instant) {
+    pub fn wake(&mut self, key: K, due: Due, now: Instant) {
         match self.slots.entry(key) {
             Entry::Vacant(vacant) => {
                 let key = vacant.key().clone();
@@ -115,7 +126,7 @@ impl<K: Clone + Eq + Hash> Queue<K> {
     }
 
     /// Moves the keys whose time has come to those that are due.
-    pub(crate) fn poll_later(&mut self, cx: &mut Context<'_>) {
+    pub fn poll_later(&mut self, cx: &mut Context<'_>) {
         while let Poll::Ready(key) = self.later.poll_due(cx) {
             if let Some(slot) = self.slots.get_mut(&key)
                 && let Slot::Later { due, .. } = *slot
@@ -127,7 +138,7 @@ impl<K: Clone + Eq + Hash> Queue<K> {
     }
 
     /// Gives out the key that has been due for longest.
-    pub(crate) fn pop(&mut self) -> Option<Popped<K>> {
+    pub fn pop(&mut self) -> Option<Popped<K>> {
         let key = self.ready.pop_front()?;
         match self.slots.insert(key.clone(), Slot::Running { again: None }) {
             Some(Slot::Ready { due }) => Some(Popped { key, due }),
@@ -139,7 +150,7 @@ impl<K: Clone + Eq + Hash> Queue<K> {
 
     /// A key that was given out is done with. It is given out again at `again`, or when it was woken for in the meantime,
     /// though for the latter not before `floor`.
-    pub(crate) fn finish(&mut self, key: K, again: Option<Due>, floor: Option<Instant>, now: Instant) {
+    pub fn finish(&mut self, key: K, again: Option<Due>, floor: Option<Instant>, now: Instant) {
         let Some(Slot::Running { again: woken }) = self.slots.remove(&key) else {
             unreachable!("a key is finished once for each time that it was given out");
         };

@@ -39,6 +39,16 @@ pub enum Error {
         #[source]
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
+    /// Nothing failed: what the pass needs will be there at `until`, and the key is worked on again then. No backoff grows.
+    #[error("{reason}: {message}")]
+    Waiting {
+        /// One upper-camel-case word, for conditions and metrics.
+        reason: &'static str,
+        /// A sentence that says what is waited for, without the time: a text that changed with every try would wake the key.
+        message: String,
+        /// When it makes sense to go on.
+        until: Timestamp,
+    },
     /// Trying again is of no use until the row changes.
     #[error("{reason}: {message}")]
     Terminal {
@@ -75,14 +85,14 @@ impl Error {
     /// The word for conditions and metrics.
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::Retriable { reason, .. } | Self::Terminal { reason, .. } => reason,
+            Self::Retriable { reason, .. } | Self::Waiting { reason, .. } | Self::Terminal { reason, .. } => reason,
         }
     }
 
     /// The sentence for people.
     pub fn message(&self) -> &str {
         match self {
-            Self::Retriable { message, .. } | Self::Terminal { message, .. } => message,
+            Self::Retriable { message, .. } | Self::Waiting { message, .. } | Self::Terminal { message, .. } => message,
         }
     }
 }
@@ -114,10 +124,29 @@ impl<A, S> Plan<A, S> {
     }
 }
 
+/// Kept for as long as a pass acts, so that whoever gives work away can wait for its end. Dropped with the pass, also when that is
+/// aborted or panics.
+#[derive(Default)]
+pub struct Hold(Option<Box<dyn Send>>);
+
+impl Hold {
+    /// Keeps this.
+    pub fn new(kept: impl Send + 'static) -> Self {
+        Self(Some(Box::new(kept)))
+    }
+}
+
+impl Debug for Hold {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Hold").field(&self.0.is_some()).finish()
+    }
+}
+
 /// One kind's business, without any of the mechanism. The runner calls the phases in this order and stops at the first error:
 ///
 /// 1. `load`, `observe`, `decide` from memory ([`Read::Cached`]); a no-op plan ends the pass here.
-/// 2. `load`, `observe`, `decide` from the sources ([`Read::Authoritative`]).
+/// 2. `hold`: whether the key is still this process's to act on. Then `load`, `observe`, `decide` from the sources
+///    ([`Read::Authoritative`]).
 /// 3. `act`, once for each action.
 /// 4. `write_status`, always when the plan has a status or a phase failed.
 pub trait Reconciler: Send + Sync + 'static {
@@ -134,6 +163,12 @@ pub trait Reconciler: Send + Sync + 'static {
 
     /// The kind's name, for spans, metrics and logs: `environment`.
     const KIND: &'static str;
+
+    /// Leave to act on a key, kept until the pass ends; `None` ends the pass before it acts, as if the key were gone. Whoever gives
+    /// the key away wakes nobody: who has it next does.
+    fn hold(&self, _key: &Self::Key) -> Option<Hold> {
+        Some(Hold::default())
+    }
 
     /// The desired state of a key, or `None` when there is nothing left to do for it.
     fn load(&self, key: &Self::Key, read: Read) -> impl Future<Output = Result<Option<Self::Desired>, Error>> + Send;

@@ -38,13 +38,14 @@ impl Outcome {
             Self::Noop { .. } => "noop",
             Self::Done { .. } => "done",
             Self::Failed(Error::Retriable { .. }) => "retriable",
+            Self::Failed(Error::Waiting { .. }) => "waiting",
             Self::Failed(Error::Terminal { .. }) => "terminal",
         }
     }
 }
 
-/// A pass.
-pub(crate) async fn pass<R: Reconciler>(reconciler: &R, key: &R::Key, clock: &dyn Clock) -> Outcome {
+/// One pass over one key, to its end.
+pub async fn pass<R: Reconciler>(reconciler: &R, key: &R::Key, clock: &dyn Clock) -> Outcome {
     match cached(reconciler, key, clock).await {
         Some(outcome) => outcome,
         // Boxed, because most passes end above and need not carry room for what follows.
@@ -66,6 +67,9 @@ async fn cached<R: Reconciler>(reconciler: &R, key: &R::Key, clock: &dyn Clock) 
 
 /// The part of a pass that acts: reads the sources, decides again, acts and writes.
 async fn authoritative<R: Reconciler>(reconciler: &R, key: &R::Key, clock: &dyn Clock) -> Outcome {
+    let Some(_hold) = reconciler.hold(key) else {
+        return Outcome::Gone;
+    };
     let (desired, plan) = match look(reconciler, key, Read::Authoritative, clock).await {
         Look::Gone => return Outcome::Gone,
         Look::Planned(desired, plan) => (desired, plan),
@@ -131,9 +135,9 @@ async fn finish<R: Reconciler>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::SystemClock;
+    use crate::{Hold, SystemClock};
     use jiff::{SignedDuration, Timestamp};
-    use std::sync::Mutex;
+    use std::sync::{Arc, Mutex};
 
     /// One kind whose cached and authoritative plans are given, whose named phase fails, and which writes down its calls.
     #[derive(Default)]
@@ -142,6 +146,8 @@ mod tests {
         authoritative: Option<Plan<u8, &'static str>>,
         fails: Vec<&'static str>,
         calls: Mutex<Vec<String>>,
+        given_away: bool,
+        held: Arc<()>,
     }
 
     impl Fake {
@@ -169,6 +175,10 @@ mod tests {
 
         const KIND: &'static str = "fake";
 
+        fn hold(&self, _: &u8) -> Option<Hold> {
+            (!self.given_away).then(|| Hold::new(Arc::clone(&self.held)))
+        }
+
         async fn load(&self, _: &u8, read: Read) -> Result<Option<Self::Desired>, Error> {
             self.call(format!("load {read:?}"))?;
             Ok(match read {
@@ -186,6 +196,7 @@ mod tests {
         }
 
         async fn act(&self, _: &u8, _: &Self::Desired, action: &u8) -> Result<(), Error> {
+            assert_eq!(Arc::strong_count(&self.held), 2, "held while it acts");
             self.call(format!("act {action}"))
         }
 
@@ -242,6 +253,22 @@ mod tests {
             "act 2",
         ];
         assert_eq!(calls, [&expected[..], &["write status "]].concat());
+    }
+
+    #[tokio::test]
+    async fn nothing_is_read_or_done_for_a_key_that_is_being_given_away() {
+        let mut fake = Fake {
+            cached: Some(work()),
+            authoritative: Some(work()),
+            given_away: true,
+            ..Fake::default()
+        };
+        let (outcome, calls) = fake.pass().await;
+        assert!(matches!(outcome, Outcome::Gone));
+        assert_eq!(calls, ["load Cached", "observe Cached"]);
+        fake.given_away = false;
+        assert!(matches!(fake.pass().await.0, Outcome::Done { .. }));
+        assert_eq!(Arc::strong_count(&fake.held), 1, "let go when the pass has ended");
     }
 
     #[tokio::test]

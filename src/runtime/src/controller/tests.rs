@@ -23,6 +23,8 @@ enum Turn {
     Retriable {
         after: Option<i64>,
     },
+    /// Waits for so many seconds.
+    Waits(i64),
     Terminal,
     Gone,
     Panics,
@@ -84,6 +86,12 @@ impl Reconciler for Scripted {
                 message: "not now".to_owned(),
                 after: after.map(SignedDuration::from_secs),
                 source: None,
+            }),
+            // No pass of a paused clock takes time, so the machine's clock, which the controller asks, is as good as still.
+            Turn::Waits(seconds) => Err(Error::Waiting {
+                reason: "Waits",
+                message: "for its turn".to_owned(),
+                until: jiff::Timestamp::now() + SignedDuration::from_secs(seconds),
             }),
             Turn::Panics => panic!("as the script says"),
             turn @ (Turn::Noop | Turn::NoopAgain(_) | Turn::Acts(_)) => Ok(Some(turn)),
@@ -269,6 +277,26 @@ async fn the_after_of_a_retriable_error_is_honoured() {
     seconds(3600).await;
     assert_eq!(reconciler.begun("a"), [0, 600_000]);
     run.shutdown.cancel();
+}
+
+/// Neither longer each time, as failures do, nor as often as it is woken meanwhile.
+#[tokio::test(start_paused = true)]
+async fn a_key_that_waits_goes_on_at_its_time_and_does_not_back_off() {
+    let reconciler = Scripted::new(|_, pass| if pass < 8 { Turn::Waits(20) } else { Turn::Noop });
+    let run = Run::of(&reconciler, config());
+    run.wake("a");
+    seconds(3600).await;
+    let gaps = reconciler.gaps("a");
+    assert_eq!(gaps.len(), 8);
+    assert!(gaps.iter().all(|gap| (19_000..=21_000).contains(gap)), "{gaps:?}");
+    let reconciler = Scripted::new(|_, _| Turn::Waits(600));
+    let run = Run::of(&reconciler, config());
+    for _ in 0..100 {
+        run.wake("a");
+        sleep(Duration::from_millis(100)).await;
+    }
+    let passes = reconciler.begun("a").len();
+    assert!(passes <= 12, "{passes} passes in 10 seconds");
 }
 
 #[tokio::test(start_paused = true)]
