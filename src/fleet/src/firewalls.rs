@@ -4,7 +4,7 @@
 //! what was read earlier, and a firewall that changed, came or went wakes its environment.
 
 use crate::{names::owner, spelling::normalised, trust::Trust, wakes::Wakes};
-use digitalocean::{Firewall, FirewallSpec};
+use digitalocean::{Firewall, FirewallSpec, FirewallStatus};
 use futures::Stream;
 use jiff::Timestamp;
 use model::{EnvironmentId, InstallationId};
@@ -21,11 +21,14 @@ pub struct Known {
     pub id: String,
     /// What it is, normalised.
     pub spec: FirewallSpec,
+    /// Whether it is in force on every droplet that it applies to. Until then the rules from before count.
+    pub settled: bool,
 }
 
 impl From<Firewall> for Known {
     fn from(firewall: Firewall) -> Self {
         Self {
+            settled: firewall.status == FirewallStatus::Succeeded && firewall.pending_changes.is_empty(),
             id: firewall.id,
             spec: normalised(firewall.spec),
         }
@@ -165,6 +168,15 @@ impl Firewalls {
             }
         }
         self.wake(&changed);
+    }
+
+    /// Every remembered firewall that is an environment's by its name.
+    pub fn owned(&self) -> Vec<(EnvironmentId, Arc<Known>)> {
+        let seen = self.shared.seen.read().unwrap_or_else(PoisonError::into_inner);
+        let known = seen.by_name.iter();
+        known
+            .filter_map(|(name, entry)| Some((owner(&self.shared.installation, name)?, Arc::clone(entry.firewall.as_ref()?))))
+            .collect()
     }
 
     /// The environments whose firewall changes from now on.
