@@ -18,7 +18,7 @@ const RULES: &[Rule] = &[
     // What every effect passes.
     ("effects", &[], &[]),
     // The outside world, each part by itself.
-    ("digitalocean", &[], &[]),
+    ("digitalocean", &["effects"], &[]),
     ("simulator", &[], &["digitalocean"]),
     ("agent-api", &["model"], &[]),
     ("cloud-init", &["agent-api"], &[]),

@@ -48,7 +48,7 @@ impl Client {
         struct Answer {
             account: Account,
         }
-        let answer: Answer = self.fetch(Request::get("/v2/account", "/v2/account")).await?;
+        let answer: Answer = self.fetch(Request::get("account_get", "/v2/account", "/v2/account")).await?;
         Ok(answer.account)
     }
 }

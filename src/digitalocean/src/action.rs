@@ -87,6 +87,7 @@ impl Client {
     /// `POST /v2/droplets/{id}/actions`. Refused with `PendingEvent` while the droplet is busy with another.
     pub async fn droplet_action(&self, droplet: u64, action: &DropletAction) -> Result<Action, Error> {
         let request = Request::new(
+            "droplet_action",
             "POST",
             "/v2/droplets/{id}/actions",
             format!("/v2/droplets/{droplet}/actions"),
@@ -98,7 +99,7 @@ impl Client {
 
     /// `GET /v2/actions/{id}`.
     pub async fn action_get(&self, id: u64) -> Result<Action, Error> {
-        let request = Request::get("/v2/actions/{id}", format!("/v2/actions/{id}"));
+        let request = Request::get("action_get", "/v2/actions/{id}", format!("/v2/actions/{id}"));
         Ok(self.fetch::<Answer>(request).await?.action)
     }
 }

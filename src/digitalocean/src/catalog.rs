@@ -126,18 +126,18 @@ impl Listed for Image {
 impl Client {
     /// `GET /v2/sizes`, all pages.
     pub async fn size_list(&self) -> Result<Vec<Size>, Error> {
-        self.list(|| Request::get("/v2/sizes", "/v2/sizes")).await
+        self.list(|| Request::get("size_list", "/v2/sizes", "/v2/sizes")).await
     }
 
     /// `GET /v2/regions`, all pages.
     pub async fn region_list(&self) -> Result<Vec<Region>, Error> {
-        self.list(|| Request::get("/v2/regions", "/v2/regions")).await
+        self.list(|| Request::get("region_list", "/v2/regions", "/v2/regions")).await
     }
 
     /// `GET /v2/images`, all pages.
     pub async fn image_list(&self, filter: ImageFilter) -> Result<Vec<Image>, Error> {
         self.list(|| {
-            let request = Request::get("/v2/images", "/v2/images");
+            let request = Request::get("image_list", "/v2/images", "/v2/images");
             match filter {
                 ImageFilter::Distribution => request.query("type", "distribution"),
                 ImageFilter::Application => request.query("type", "application"),

@@ -11,6 +11,7 @@ use crate::{
     error::{Call, Error},
 };
 use backon::{ExponentialBuilder, Retryable};
+use effects::{Effect, Effects, System};
 use jiff::{SignedDuration, Timestamp};
 use reqwest::{
     Method,
@@ -36,10 +37,12 @@ pub struct Config {
     pub read_attempts: usize,
     /// What may be spent. All clients of one token share one.
     pub budget: Budget,
+    /// The way of every request.
+    pub effects: Effects,
 }
 
 impl Config {
-    /// The defaults: 30 seconds, three attempts, the documented limits.
+    /// The defaults: 30 seconds, three attempts, the documented limits, no witness.
     pub fn new(base_url: Url, token: SecretString) -> Self {
         Self {
             base_url,
@@ -48,6 +51,7 @@ impl Config {
             timeout: Duration::from_secs(30),
             read_attempts: 3,
             budget: Budget::default(),
+            effects: Effects::default(),
         }
     }
 }
@@ -64,11 +68,14 @@ struct Inner {
     base_url: Url,
     read_attempts: usize,
     budget: Budget,
+    effects: Effects,
 }
 
 /// What to send.
 #[derive(Debug)]
 pub(crate) struct Request {
+    /// The method of [`Client`] that sends it: `droplet_create`.
+    pub(crate) name: &'static str,
     pub(crate) call: Call,
     pub(crate) priority: Priority,
     /// The path below the base URL, with the ids in it, percent-encoded where they are text.
@@ -78,17 +85,32 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    pub(crate) fn get(endpoint: &'static str, path: impl Into<String>) -> Self {
-        Self::new("GET", endpoint, path, Priority::Read)
+    pub(crate) fn get(name: &'static str, endpoint: &'static str, path: impl Into<String>) -> Self {
+        Self::new(name, "GET", endpoint, path, Priority::Read)
     }
 
-    pub(crate) fn new(method: &'static str, endpoint: &'static str, path: impl Into<String>, priority: Priority) -> Self {
+    pub(crate) fn new(
+        name: &'static str,
+        method: &'static str,
+        endpoint: &'static str,
+        path: impl Into<String>,
+        priority: Priority,
+    ) -> Self {
         Self {
+            name,
             call: Call { method, endpoint },
             priority,
             path: path.into(),
             query: Vec::new(),
             body: None,
+        }
+    }
+
+    fn effect(&self) -> Effect {
+        Effect {
+            system: System::DigitalOcean,
+            name: self.name,
+            mutating: self.call.mutates(),
         }
     }
 
@@ -140,6 +162,7 @@ impl Client {
                 base_url: config.base_url,
                 read_attempts: config.read_attempts.max(1),
                 budget: config.budget,
+                effects: config.effects,
             }),
         })
     }
@@ -188,7 +211,7 @@ impl Client {
                 call,
                 retry_at: exhausted.retry_at,
             })?;
-        let outcome = self.exchange(request, permit).await;
+        let outcome = self.inner.effects.run(request.effect(), self.exchange(request, permit)).await;
         let result = outcome.as_ref().map_or_else(Error::reason, |_| "Ok");
         metrics::counter!("digitalocean_requests_total", "method" => call.method, "endpoint" => call.endpoint, "result" => result)
             .increment(1);

@@ -201,7 +201,7 @@ impl Client {
             id: u64,
             rel: String,
         }
-        let request = Request::new("POST", "/v2/droplets", "/v2/droplets", Priority::Create).body(create)?;
+        let request = Request::new("droplet_create", "POST", "/v2/droplets", "/v2/droplets", Priority::Create).body(create)?;
         let answer: Answer = self.fetch(request).await?;
         let action = answer.links.actions.iter().find(|link| link.rel == "create");
         Ok(DropletCreated {
@@ -216,7 +216,7 @@ impl Client {
         struct Answer {
             droplet: Droplet,
         }
-        let request = Request::get("/v2/droplets/{id}", format!("/v2/droplets/{id}"));
+        let request = Request::get("droplet_get", "/v2/droplets/{id}", format!("/v2/droplets/{id}"));
         let answer: Answer = self.fetch(request).await?;
         Ok(answer.droplet)
     }
@@ -225,7 +225,7 @@ impl Client {
     /// delete.
     pub async fn droplet_list(&self, filter: &DropletFilter) -> Result<Vec<Droplet>, Error> {
         self.list(|| {
-            let request = Request::get("/v2/droplets", "/v2/droplets");
+            let request = Request::get("droplet_list", "/v2/droplets", "/v2/droplets");
             match filter {
                 DropletFilter::All => request,
                 DropletFilter::Tag(tag) => request.query("tag_name", tag.as_str()),
@@ -237,13 +237,25 @@ impl Client {
     /// `DELETE /v2/droplets/{id}`. Its success means that the delete was taken, not that the droplet is gone.
     pub async fn droplet_delete(&self, id: u64) -> Result<(), Error> {
         let path = format!("/v2/droplets/{id}");
-        self.submit(Request::new("DELETE", "/v2/droplets/{id}", path, Priority::Delete))
-            .await
+        self.submit(Request::new(
+            "droplet_delete",
+            "DELETE",
+            "/v2/droplets/{id}",
+            path,
+            Priority::Delete,
+        ))
+        .await
     }
 
     /// `GET /v2/droplets/{id}/firewalls`, all pages: those that apply to it, by id or by tag.
     pub async fn droplet_firewall_list(&self, id: u64) -> Result<Vec<Firewall>, Error> {
-        self.list(|| Request::get("/v2/droplets/{id}/firewalls", format!("/v2/droplets/{id}/firewalls")))
-            .await
+        self.list(|| {
+            Request::get(
+                "droplet_firewall_list",
+                "/v2/droplets/{id}/firewalls",
+                format!("/v2/droplets/{id}/firewalls"),
+            )
+        })
+        .await
     }
 }

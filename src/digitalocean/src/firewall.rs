@@ -124,72 +124,90 @@ const RULES: &str = "/v2/firewalls/{id}/rules";
 impl Client {
     /// `POST /v2/firewalls`. A second one of the same name is refused as `Duplicate`.
     pub async fn firewall_create(&self, spec: &FirewallSpec) -> Result<Firewall, Error> {
-        let request = Request::new("POST", "/v2/firewalls", "/v2/firewalls", Priority::Create).body(spec)?;
+        let request = Request::new("firewall_create", "POST", "/v2/firewalls", "/v2/firewalls", Priority::Create).body(spec)?;
         Ok(self.fetch::<Answer>(request).await?.firewall)
     }
 
     /// `GET /v2/firewalls/{id}`.
     pub async fn firewall_get(&self, id: &str) -> Result<Firewall, Error> {
-        let request = Request::get(ONE, format!("/v2/firewalls/{id}"));
+        let request = Request::get("firewall_get", ONE, format!("/v2/firewalls/{id}"));
         Ok(self.fetch::<Answer>(request).await?.firewall)
     }
 
     /// `GET /v2/firewalls`, all pages.
     pub async fn firewall_list(&self) -> Result<Vec<Firewall>, Error> {
-        self.list(|| Request::get("/v2/firewalls", "/v2/firewalls")).await
+        self.list(|| Request::get("firewall_list", "/v2/firewalls", "/v2/firewalls"))
+            .await
     }
 
     /// `PUT /v2/firewalls/{id}`: replaces everything.
     pub async fn firewall_update(&self, id: &str, spec: &FirewallSpec) -> Result<Firewall, Error> {
-        let request = Request::new("PUT", ONE, format!("/v2/firewalls/{id}"), Priority::Change).body(spec)?;
+        let request = Request::new("firewall_update", "PUT", ONE, format!("/v2/firewalls/{id}"), Priority::Change).body(spec)?;
         Ok(self.fetch::<Answer>(request).await?.firewall)
     }
 
     /// `DELETE /v2/firewalls/{id}`.
     pub async fn firewall_delete(&self, id: &str) -> Result<(), Error> {
-        self.submit(Request::new("DELETE", ONE, format!("/v2/firewalls/{id}"), Priority::Delete))
-            .await
+        self.submit(Request::new(
+            "firewall_delete",
+            "DELETE",
+            ONE,
+            format!("/v2/firewalls/{id}"),
+            Priority::Delete,
+        ))
+        .await
     }
 
     /// `POST /v2/firewalls/{id}/droplets`.
     pub async fn firewall_droplets_add(&self, id: &str, droplet_ids: &[u64]) -> Result<(), Error> {
-        self.firewall_part("POST", DROPLETS, id, &DropletIds { droplet_ids }).await
+        self.firewall_part("firewall_droplets_add", "POST", DROPLETS, id, &DropletIds { droplet_ids })
+            .await
     }
 
     /// `DELETE /v2/firewalls/{id}/droplets`.
     pub async fn firewall_droplets_remove(&self, id: &str, droplet_ids: &[u64]) -> Result<(), Error> {
-        self.firewall_part("DELETE", DROPLETS, id, &DropletIds { droplet_ids }).await
+        self.firewall_part(
+            "firewall_droplets_remove",
+            "DELETE",
+            DROPLETS,
+            id,
+            &DropletIds { droplet_ids },
+        )
+        .await
     }
 
     /// `POST /v2/firewalls/{id}/tags`.
     pub async fn firewall_tags_add(&self, id: &str, tags: &[String]) -> Result<(), Error> {
-        self.firewall_part("POST", TAGS, id, &Tags { tags }).await
+        self.firewall_part("firewall_tags_add", "POST", TAGS, id, &Tags { tags })
+            .await
     }
 
     /// `DELETE /v2/firewalls/{id}/tags`.
     pub async fn firewall_tags_remove(&self, id: &str, tags: &[String]) -> Result<(), Error> {
-        self.firewall_part("DELETE", TAGS, id, &Tags { tags }).await
+        self.firewall_part("firewall_tags_remove", "DELETE", TAGS, id, &Tags { tags })
+            .await
     }
 
     /// `POST /v2/firewalls/{id}/rules`.
     pub async fn firewall_rules_add(&self, id: &str, rules: &FirewallRules) -> Result<(), Error> {
-        self.firewall_part("POST", RULES, id, rules).await
+        self.firewall_part("firewall_rules_add", "POST", RULES, id, rules).await
     }
 
     /// `DELETE /v2/firewalls/{id}/rules`.
     pub async fn firewall_rules_remove(&self, id: &str, rules: &FirewallRules) -> Result<(), Error> {
-        self.firewall_part("DELETE", RULES, id, rules).await
+        self.firewall_part("firewall_rules_remove", "DELETE", RULES, id, rules).await
     }
 
     async fn firewall_part(
         &self,
+        name: &'static str,
         method: &'static str,
         endpoint: &'static str,
         id: &str,
         body: &(impl Serialize + Sync),
     ) -> Result<(), Error> {
         let path = endpoint.replace("{id}", id);
-        self.submit(Request::new(method, endpoint, path, Priority::Change).body(body)?)
+        self.submit(Request::new(name, method, endpoint, path, Priority::Change).body(body)?)
             .await
     }
 }

@@ -61,7 +61,8 @@ const RESOURCES: &str = "/v2/projects/{id}/resources";
 impl Client {
     /// `GET /v2/projects`, all pages.
     pub async fn project_list(&self) -> Result<Vec<Project>, Error> {
-        self.list(|| Request::get("/v2/projects", "/v2/projects")).await
+        self.list(|| Request::get("project_list", "/v2/projects", "/v2/projects"))
+            .await
     }
 
     /// `GET /v2/projects/default`.
@@ -70,14 +71,20 @@ impl Client {
         struct Answer {
             project: Project,
         }
-        let request = Request::get("/v2/projects/default", "/v2/projects/default");
+        let request = Request::get("project_default", "/v2/projects/default", "/v2/projects/default");
         Ok(self.fetch::<Answer>(request).await?.project)
     }
 
     /// `GET /v2/projects/{id}/resources`, all pages.
     pub async fn project_resource_list(&self, project: &str) -> Result<Vec<Assignment>, Error> {
-        self.list(|| Request::get(RESOURCES, format!("/v2/projects/{project}/resources")))
-            .await
+        self.list(|| {
+            Request::get(
+                "project_resource_list",
+                RESOURCES,
+                format!("/v2/projects/{project}/resources"),
+            )
+        })
+        .await
     }
 
     /// `POST /v2/projects/{id}/resources` with URNs such as `do:droplet:1`. Each one's outcome is its own.
@@ -92,6 +99,7 @@ impl Client {
             resources: Vec<Assignment>,
         }
         let request = Request::new(
+            "project_resources_assign",
             "POST",
             RESOURCES,
             format!("/v2/projects/{project}/resources"),

@@ -70,30 +70,48 @@ impl Client {
     /// `POST /v2/tags`. A tag that is there already is no error.
     pub async fn tag_create(&self, name: &str) -> Result<(), Error> {
         let body = Tag { name: name.to_owned() };
-        self.submit(Request::new("POST", "/v2/tags", "/v2/tags", Priority::Create).body(&body)?)
+        self.submit(Request::new("tag_create", "POST", "/v2/tags", "/v2/tags", Priority::Create).body(&body)?)
             .await
     }
 
     /// `GET /v2/tags`, all pages.
     pub async fn tag_list(&self) -> Result<Vec<Tag>, Error> {
-        self.list(|| Request::get("/v2/tags", "/v2/tags")).await
+        self.list(|| Request::get("tag_list", "/v2/tags", "/v2/tags")).await
     }
 
     /// `DELETE /v2/tags/{name}`: deletes the tag and takes it off everything.
     pub async fn tag_delete(&self, name: &str) -> Result<(), Error> {
-        let request = Request::new("DELETE", "/v2/tags/{name}", format!("/v2/tags/{name}"), Priority::Delete);
+        let request = Request::new(
+            "tag_delete",
+            "DELETE",
+            "/v2/tags/{name}",
+            format!("/v2/tags/{name}"),
+            Priority::Delete,
+        );
         self.submit(request).await
     }
 
     /// `POST /v2/tags/{name}/resources`: tags. The tag must exist.
     pub async fn tag_resources_add(&self, name: &str, resources: &[Resource]) -> Result<(), Error> {
-        let request = Request::new("POST", RESOURCES, format!("/v2/tags/{name}/resources"), Priority::Change);
+        let request = Request::new(
+            "tag_resources_add",
+            "POST",
+            RESOURCES,
+            format!("/v2/tags/{name}/resources"),
+            Priority::Change,
+        );
         self.submit(request.body(&Resources { resources })?).await
     }
 
     /// `DELETE /v2/tags/{name}/resources`: untags.
     pub async fn tag_resources_remove(&self, name: &str, resources: &[Resource]) -> Result<(), Error> {
-        let request = Request::new("DELETE", RESOURCES, format!("/v2/tags/{name}/resources"), Priority::Change);
+        let request = Request::new(
+            "tag_resources_remove",
+            "DELETE",
+            RESOURCES,
+            format!("/v2/tags/{name}/resources"),
+            Priority::Change,
+        );
         self.submit(request.body(&Resources { resources })?).await
     }
 }
