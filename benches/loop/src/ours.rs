@@ -180,7 +180,12 @@ fn droplet(number: u32) -> (EnvironmentId, Droplet) {
         address: Some(row.address),
         created_at: same::CREATED.parse().ok(),
         ours: true,
+        missing: Box::default(),
         intent: Some(IntentId(row.intent)),
+        size: same::SIZE.into(),
+        disk: 25,
+        locked: false,
+        named: true,
     };
     (EnvironmentId(row.environment), droplet)
 }

@@ -7,7 +7,7 @@
 use crate::{trust::Trust, wakes::Wakes};
 use futures::Stream;
 use jiff::Timestamp;
-use model::{DropletId, EnvironmentId, IntentId};
+use model::{DropletId, EnvironmentId, IntentId, Word};
 use runtime::{Observation, Wake};
 use std::{
     collections::HashMap,
@@ -28,6 +28,17 @@ pub enum DropletState {
     Archived,
 }
 
+/// A tag that says whose a droplet is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mark {
+    /// That any Toolplane made it.
+    Toolplane,
+    /// That this installation made it.
+    Installation,
+    /// That it is this environment's.
+    Environment,
+}
+
 /// What decisions need to know of a droplet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Droplet {
@@ -41,8 +52,18 @@ pub struct Droplet {
     pub created_at: Option<Timestamp>,
     /// Whether its tags name this installation and this environment, and no other. What is not ours is never deleted.
     pub ours: bool,
+    /// Which of our tags it lacks and can be given again; none when its tags name another installation or environment.
+    pub missing: Box<[Mark]>,
     /// The intent that its tags name.
     pub intent: Option<IntentId>,
+    /// Its size's slug.
+    pub size: Word,
+    /// Its disk in GiB. Grows, and never shrinks.
+    pub disk: u32,
+    /// Busy with an action: it refuses others.
+    pub locked: bool,
+    /// Whether its name is the one that it was given when it was made.
+    pub named: bool,
 }
 
 /// What is known of one environment's droplets.
@@ -201,6 +222,13 @@ impl Fleet {
         self.shared.wakes.wake(changed);
     }
 
+    /// The environments that were seen to have a droplet, in no order.
+    pub fn environments(&self) -> Vec<EnvironmentId> {
+        let seen = self.shared.seen.read().unwrap_or_else(PoisonError::into_inner);
+        let present = seen.environments.iter().filter(|(_, entry)| !entry.droplets.is_empty());
+        present.map(|(environment, _)| *environment).collect()
+    }
+
     /// Forgets an environment that there is no more.
     pub fn forget(&self, environment: EnvironmentId) {
         self.write().environments.remove(&environment);
@@ -229,7 +257,12 @@ mod tests {
             address: None,
             created_at: None,
             ours: true,
+            missing: Box::default(),
             intent: None,
+            size: "s-1vcpu-1gb".into(),
+            disk: 25,
+            locked: false,
+            named: true,
         }
     }
 

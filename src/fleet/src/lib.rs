@@ -13,7 +13,7 @@ pub mod sweep;
 mod trust;
 mod wakes;
 
-pub use droplets::{Droplet, DropletState, Fleet, Sighting};
+pub use droplets::{Droplet, DropletState, Fleet, Mark, Sighting};
 pub use firewalls::Firewalls;
 pub use trust::Trust;
 pub use wakes::Wakes;

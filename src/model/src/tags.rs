@@ -20,6 +20,20 @@ pub fn intent(id: IntentId) -> String {
     format!("toolplane:intent:{id}")
 }
 
+/// The name of an environment's droplet. Names are not unique, and only help to tell whose a droplet is.
+pub fn droplet_name(id: EnvironmentId) -> String {
+    format!("toolplane-{id}")
+}
+
+/// Whether a resource's tags name another installation, or another environment than this.
+pub fn is_foreign<'a>(tags: impl IntoIterator<Item = &'a str>, id: EnvironmentId, installation: &InstallationId) -> bool {
+    let (mine, environment) = (self::installation(installation), self::environment(id));
+    tags.into_iter().any(|tag| {
+        let another = |prefix, own: &str| tag.starts_with(prefix) && tag != own;
+        another("toolplane:installation:", &mine) || another("toolplane:environment:", &environment)
+    })
+}
+
 /// The environment that a resource's tags name; `None` without exactly this installation's tag and one environment's.
 pub fn owner<'a>(tags: impl IntoIterator<Item = &'a str> + Clone, id: &InstallationId) -> Option<EnvironmentId> {
     let installation = installation(id);
