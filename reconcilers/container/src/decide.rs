@@ -32,10 +32,11 @@ mod telling;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use telling::after_failure;
+pub use telling::after_failure;
 use telling::{crash, pending};
 
-type Plan = runtime::Plan<Action, Verdict>;
+/// What a pass comes to.
+pub type Plan = runtime::Plan<Action, Verdict>;
 
 /// After an effect, and while something passes by itself.
 const SOON: SignedDuration = SignedDuration::from_millis(20);
@@ -53,7 +54,7 @@ const LOST_AFTER: u32 = 3;
 const READY_WITHIN: SignedDuration = SignedDuration::from_secs(60);
 
 /// One pass over one instance.
-pub(crate) fn decide(wanted: &Wanted, observed: &Observed, now: Timestamp) -> Plan {
+pub fn decide(wanted: &Wanted, observed: &Observed, now: Timestamp) -> Plan {
     let containers: &[Container] = match &observed.containers {
         Observation::Unknown => return unknown(wanted, observed),
         Observation::Absent => &[],

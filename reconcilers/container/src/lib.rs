@@ -14,7 +14,7 @@ mod act;
 mod board;
 mod container;
 mod creation;
-mod decide;
+pub mod decide;
 mod desired;
 mod engine;
 mod image;
@@ -25,7 +25,7 @@ mod observe;
 mod probe;
 mod pulls;
 mod purge;
-mod spec_hash;
+pub mod spec_hash;
 mod wakes;
 
 pub use act::{Action, Target};

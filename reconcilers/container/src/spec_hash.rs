@@ -8,12 +8,12 @@ use model::ContainerSpec;
 use sha2::{Digest, Sha256};
 
 /// The hash of the current version: `v1:` and 64 hex digits.
-pub(crate) fn of(spec: &ContainerSpec) -> String {
+pub fn of(spec: &ContainerSpec) -> String {
     v1(spec)
 }
 
 /// Whether a container that is labelled `label` was made from `spec`.
-pub(crate) fn matches(label: &str, spec: &ContainerSpec) -> bool {
+pub fn matches(label: &str, spec: &ContainerSpec) -> bool {
     match label.split_once(':') {
         Some(("v1", _)) => label == v1(spec),
         Some(_) | None => false,

@@ -15,7 +15,7 @@ use model::{DesiredInstance, InstanceReport, InstanceState};
 use runtime::Error;
 
 /// What the board says after an action failed. What serves or is being stopped goes on being told as that.
-pub(crate) fn after_failure(mut verdict: Verdict, wanted: &Wanted, error: &Error, now: Timestamp) -> Verdict {
+pub fn after_failure(mut verdict: Verdict, wanted: &Wanted, error: &Error, now: Timestamp) -> Verdict {
     verdict.ledger.fail(Failure {
         reason: error.reason(),
         message: error.message().to_owned(),
