@@ -57,7 +57,7 @@ impl Database {
         if outcome.held {
             Ok(Written::from_count(outcome.written))
         } else {
-            Err(fence.error())
+            Err(self.refused(fence).await)
         }
     }
 }

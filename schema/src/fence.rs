@@ -3,6 +3,9 @@
 //! The lease's row is locked (`for key share`) by the statement that writes, and stays so until its transaction ends. A renewal
 //! does not touch the key and goes on; whoever takes the shard over locks the row `for update`, and so waits for the write that
 //! came before. A write that comes after finds another epoch and is refused. The clock is the database's.
+//!
+//! A process that stops in the middle of a transaction (suspended, or cut off) would hold that lock for as long as it pleases; so the
+//! database ends its transaction when the lease would have expired. Refused writes are counted in `leases.refused_writes`.
 
 use crate::{Database, Error};
 use model::EnvironmentId;
@@ -55,11 +58,16 @@ impl Fence {
 }
 
 impl Database {
-    /// A transaction that commits only under the lease: for writes of more than one statement.
+    /// A transaction that commits only under the lease: for writes of more than one statement. The timeout that it is given ends it
+    /// where it stands idle, and no later than the lease as it is now.
     pub(crate) async fn fenced(&self, fence: &Fence) -> Result<Transaction<'static, Postgres>, Error> {
         let mut transaction = self.pool.begin().await?;
         let held = sqlx::query_scalar!(
-            r#"select true as "held!" from leases
+            r#"select set_config(
+                'idle_in_transaction_session_timeout',
+                greatest(1, extract(epoch from expires_at - clock_timestamp()) * 1000)::bigint::text, true
+            ) as "timeout!"
+            from leases
             where shard = $1 and holder = $2 and epoch = $3 and expires_at > clock_timestamp()
             for key share"#,
             fence.sql_shard(),
@@ -69,8 +77,24 @@ impl Database {
         .fetch_optional(&mut *transaction)
         .await?;
         if held.is_none() {
-            return Err(fence.error());
+            transaction.rollback().await?;
+            return Err(self.refused(fence).await);
         }
         Ok(transaction)
+    }
+
+    /// A write under this fence was refused: counts it, and says so. That it could not be counted changes nothing about that.
+    pub(crate) async fn refused(&self, fence: &Fence) -> Error {
+        metrics::counter!("toolplane_writes_refused_total").increment(1);
+        let counted = sqlx::query!(
+            "update leases set refused_writes = refused_writes + 1 where shard = $1",
+            fence.sql_shard(),
+        )
+        .execute(&self.pool)
+        .await;
+        if let Err(error) = counted {
+            tracing::warn!(%error, shard = fence.shard, "a refused write is not counted");
+        }
+        fence.error()
     }
 }

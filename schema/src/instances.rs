@@ -82,7 +82,7 @@ impl Database {
         if outcome.held {
             Ok(usize::try_from(outcome.written).unwrap_or(usize::MAX))
         } else {
-            Err(fence.error())
+            Err(self.refused(fence).await)
         }
     }
 }

@@ -1,22 +1,33 @@
-//! `leases`: which replica works on which shard, judged by the database's clock alone.
+//! `leases` and `replicas`: which replica works on which shard, judged by the database's clock alone.
 //!
 //! ```text
-//! free --(acquire: epoch + 1)--> held --(renew)--> held
-//!   ^                             |  |
-//!   |        release at shutdown  |  |  not renewed in time
-//!   +-----------------------------+  +--> expired --(acquire by anybody: epoch + 1)--> held
+//! free --(acquire: epoch + 1)--> held --(renew)--> held --(more than its share)--> draining
+//!   ^                             |  |                                               |
+//!   |        release at shutdown  |  |  not renewed in time     no pass acts on it   |
+//!   +-----------------------------+  +--> expired --(acquire by anybody: epoch + 1)  |
+//!   ^                                                                                |
+//!   +--------------------------------------------------------------------------------+
 //! ```
 //!
+//! Every replica announces itself with each renewal, and so all know how many there are. The shares of `n` replicas differ by one shard
+//! at most, and add up to all shards; the older ones have the larger ones. Whoever holds more than its share lets no new pass begin on
+//! what is too much, waits for those that act, and gives it back. Whoever holds less takes what is free.
+//!
 //! A holder that was stopped for a while finds its writes refused: the epoch has risen, or the lease has expired.
+
+mod tenure;
+
+pub use tenure::ShardHold;
 
 use crate::{Database, Error, Fence};
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
+use tenure::Tenures;
 use tokio::{
-    sync::watch,
+    sync::{Notify, watch},
     time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -31,29 +42,28 @@ pub struct LeaseConfig {
     pub name: String,
 }
 
-/// What is held, as far as this process can tell without asking.
-#[derive(Debug, Default)]
-struct Held {
-    /// Epochs by shard.
-    epochs: BTreeMap<u16, i64>,
-    /// Counted from before the request that renewed, so never later than by the database's clock.
-    until: Option<Instant>,
+/// What a renewal came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Renewed {
+    /// What is held, with epochs.
+    pub(crate) epochs: BTreeMap<u16, i64>,
+    /// How many shards this replica should hold.
+    pub(crate) share: usize,
+    /// How many replicas there are.
+    pub(crate) replicas: u32,
 }
 
-impl Held {
-    fn valid(&self) -> bool {
-        self.until.is_some_and(|until| Instant::now() < until)
-    }
-}
-
-/// Holds as many shards as it can get, for as long as it [runs](Self::run). Cheap to clone.
+/// Holds its share of the shards for as long as it [runs](Self::run). Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct LeaseKeeper {
     database: Database,
     config: LeaseConfig,
     holder: Uuid,
-    held: Arc<Mutex<Held>>,
+    tenures: Arc<Mutex<Tenures>>,
+    /// A pass that held a shard has ended.
+    idle: Arc<Notify>,
     owned: watch::Sender<Arc<[u16]>>,
+    replicas: watch::Sender<u32>,
 }
 
 impl LeaseKeeper {
@@ -63,15 +73,21 @@ impl LeaseKeeper {
             database,
             config,
             holder: Uuid::new_v4(),
-            held: Arc::default(),
+            tenures: Arc::default(),
+            idle: Arc::default(),
             owned: watch::Sender::new(Arc::from([])),
+            replicas: watch::Sender::new(1),
         }
     }
 
-    /// Proof of the lease of a shard, while it is held.
+    /// The replica, as `leases.holder` and `replicas.id` name it.
+    pub fn holder(&self) -> Uuid {
+        self.holder
+    }
+
+    /// Proof of the lease of a shard, while it is held; also while it is being given up, for the passes that still act.
     pub fn fence(&self, shard: u16) -> Option<Fence> {
-        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let epoch = *held.epochs.get(&shard).filter(|_| held.valid())?;
+        let epoch = self.lock().epoch(shard)?;
         Some(Fence {
             shard,
             holder: self.holder,
@@ -79,61 +95,108 @@ impl LeaseKeeper {
         })
     }
 
-    /// The shards that are held, in order.
+    /// Leave to act on a shard: it is not given up before this is dropped, unless that takes longer than a lease. `None` when it
+    /// is not held, or is being given up.
+    pub fn hold(&self, shard: u16) -> Option<ShardHold> {
+        self.lock().hold(shard, &self.idle)
+    }
+
+    /// The shards to work on, in order: those that are held and not being given up.
     pub fn owned(&self) -> Vec<u16> {
         self.owned.borrow().to_vec()
     }
 
-    /// The shards that are held, each time they change.
+    /// The shards to work on, each time they change.
     pub fn watch(&self) -> watch::Receiver<Arc<[u16]>> {
         self.owned.subscribe()
     }
 
-    /// Acquires, renews, and gives everything back at shutdown. While the database is away, leases are held until they would
-    /// have expired there.
+    /// How many replicas there are, as of the last renewal.
+    pub fn replicas(&self) -> watch::Receiver<u32> {
+        self.replicas.subscribe()
+    }
+
+    /// Acquires, renews, gives up what is too much, and gives everything back at shutdown. While the database is away, leases are
+    /// held until they would have expired there.
     pub async fn run(self, shutdown: CancellationToken) {
         let mut ticks = interval(self.config.ttl / 3);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let work = async {
             loop {
-                let expiry = self.held.lock().unwrap_or_else(PoisonError::into_inner).until;
+                let (expiry, gives_up) = {
+                    let tenures = self.lock();
+                    (tenures.until(), tenures.gives_up())
+                };
                 tokio::select! {
-                    _ = ticks.tick() => self.renew_and_acquire().await,
-                    () = until(expiry) => self.hold(BTreeMap::new(), None),
+                    _ = ticks.tick() => {
+                        self.renew().await;
+                        self.give_up().await;
+                    }
+                    () = self.idle.notified(), if gives_up => self.give_up().await,
+                    () = until(expiry) => self.publish(Tenures::clear),
                 }
             }
         };
         shutdown.run_until_cancelled(work).await;
         // Nothing is written under these leases from here on, so that others may take over at once.
-        self.hold(BTreeMap::new(), None);
-        if let Err(error) = self.database.lease_release(self.holder).await {
+        self.publish(Tenures::clear);
+        if let Err(error) = self.database.lease_leave(self.holder).await {
             tracing::warn!(%error, "leases could not be given back; others take over when they expire");
         }
     }
 
-    async fn renew_and_acquire(&self) {
+    async fn renew(&self) {
         let asked = Instant::now();
         // A server that hangs must not keep this from seeing that the leases have expired.
         match timeout(self.config.ttl, self.database.lease_hold(self.holder, &self.config)).await {
-            Ok(Ok(epochs)) => self.hold(epochs, Some(asked + self.config.ttl)),
+            Ok(Ok(renewed)) => {
+                metrics::gauge!("toolplane_replicas").set(renewed.replicas);
+                self.replicas
+                    .send_if_modified(|known| std::mem::replace(known, renewed.replicas) != renewed.replicas);
+                self.publish(|tenures| tenures.renewed(&renewed, asked + self.config.ttl));
+            }
             Ok(Err(error)) => tracing::warn!(%error, "leases could not be renewed"),
             Err(_) => tracing::warn!("leases could not be renewed in time"),
         }
     }
 
-    fn hold(&self, epochs: BTreeMap<u16, i64>, until: Option<Instant>) {
-        let owned: Arc<[u16]> = epochs.keys().copied().collect();
-        let changed = {
-            let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-            let changed = held.epochs != epochs;
-            *held = Held { epochs, until };
-            changed
+    /// Gives back the shards that are too much and on which no pass acts any more, or not before the patience with it is over.
+    async fn give_up(&self) {
+        let shards = self.lock().idle(Instant::now(), self.config.ttl);
+        if shards.is_empty() {
+            return;
+        }
+        match timeout(self.config.ttl, self.database.lease_release(self.holder, &shards)).await {
+            Ok(Ok(())) => {
+                tracing::info!(?shards, "shards are handed over");
+                self.publish(|tenures| tenures.released(&shards));
+            }
+            Ok(Err(error)) => tracing::warn!(%error, "shards could not be handed over; tried again with the next renewal"),
+            Err(_) => tracing::warn!("shards could not be handed over in time; tried again with the next renewal"),
+        }
+    }
+
+    /// Changes what is held, and tells of it, also of a shard that was lost and won again in between: somebody else may have
+    /// written.
+    fn publish(&self, change: impl FnOnce(&mut Tenures)) {
+        let (owned, changed) = {
+            let mut tenures = self.lock();
+            let before = tenures.worked_on();
+            change(&mut tenures);
+            let after = tenures.worked_on();
+            let owned: Arc<[u16]> = after.iter().map(|(shard, _)| *shard).collect();
+            (owned, before != after)
         };
-        // Also for a shard that was lost and won again in between: somebody else may have written.
         if changed {
             tracing::info!(shards = owned.len(), "leases changed");
+            #[allow(clippy::cast_precision_loss)] // a gauge is a float
+            metrics::gauge!("toolplane_shards").set(owned.len() as f64);
             self.owned.send_replace(owned);
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Tenures> {
+        self.tenures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -145,47 +208,84 @@ async fn until(deadline: Option<Instant>) {
 }
 
 impl Database {
-    /// Renews what this holder holds, acquires what is free or expired, and returns the epochs by shard.
-    pub(crate) async fn lease_hold(&self, holder: Uuid, config: &LeaseConfig) -> Result<BTreeMap<u16, i64>, Error> {
-        let ttl = config.ttl.as_secs_f64();
+    /// Announces a replica, renews what it holds, and acquires what is free or expired up to its share. One statement, so that a
+    /// process that stops while it waits for the answer keeps nothing locked.
+    pub(crate) async fn lease_hold(&self, holder: Uuid, config: &LeaseConfig) -> Result<Renewed, Error> {
         // What has expired is not renewed, even if nobody took it: it is acquired anew, under a new epoch.
-        let renewed = sqlx::query!(
-            "update leases set expires_at = clock_timestamp() + make_interval(secs => $2)
-            where holder = $1 and expires_at > clock_timestamp()
-            returning shard, epoch",
-            holder,
-            ttl,
-        )
-        .fetch_all(&self.pool)
-        .await?;
-        // `for update` waits for writes under the old lease; a shard with one under way is left for the next time.
-        let acquired = sqlx::query!(
-            "with free as (
-                select shard from leases where expires_at <= clock_timestamp() for update skip locked
+        // `for update` would wait for writes under the old lease; a shard with one under way is left for the next time.
+        let row = sqlx::query!(
+            r#"with here as (
+                insert into replicas (id, name, expires_at) values ($1, $2, clock_timestamp() + make_interval(secs => $3))
+                on conflict (id) do update set seen_at = clock_timestamp(), expires_at = excluded.expires_at
+                returning started_at
+            ), gone as (
+                delete from replicas where id in (
+                    select id from replicas where id <> $1 and expires_at <= clock_timestamp() for update skip locked
+                )
+            ), others as (
+                select count(*) as replicas,
+                    count(*) filter (where (other.started_at, other.id) < (here.started_at, $1)) as older
+                from here, replicas as other
+                where other.id <> $1 and other.expires_at > clock_timestamp()
+            ), share as (
+                select replicas + 1 as replicas,
+                    $4 / (replicas + 1) + case when older < $4 % (replicas + 1) then 1 else 0 end as shards
+                from others
+            ), renewed as (
+                update leases set expires_at = clock_timestamp() + make_interval(secs => $3)
+                where holder = $1 and expires_at > clock_timestamp()
+                returning shard, epoch
+            ), free as (
+                select shard from leases where expires_at <= clock_timestamp()
+                order by shard
+                limit greatest(0, (select shards from share) - (select count(*) from renewed))
+                for update skip locked
+            ), acquired as (
+                update leases
+                set holder = $1, holder_name = $2, epoch = epoch + 1, expires_at = clock_timestamp() + make_interval(secs => $3)
+                from free
+                where leases.shard = free.shard
+                returning leases.shard, leases.epoch
+            ), held as (
+                select shard, epoch from renewed union all select shard, epoch from acquired
             )
-            update leases
-            set holder = $1, holder_name = $2, epoch = epoch + 1, expires_at = clock_timestamp() + make_interval(secs => $3)
-            from free
-            where leases.shard = free.shard
-            returning leases.shard, leases.epoch",
+            select share.replicas as "replicas!", share.shards as "share!",
+                (select coalesce(array_agg(shard order by shard), '{}') from held) as "shards!",
+                (select coalesce(array_agg(epoch order by shard), '{}') from held) as "epochs!"
+            from share"#,
             holder,
             config.name,
-            ttl,
+            config.ttl.as_secs_f64(),
+            i64::from(model::ids::SHARDS),
         )
-        .fetch_all(&self.pool)
+        .fetch_one(&self.pool)
         .await?;
-        let renewed = renewed.into_iter().map(|row| (row.shard, row.epoch));
-        let acquired = acquired.into_iter().map(|row| (row.shard, row.epoch));
-        Ok(renewed
-            .chain(acquired)
-            .filter_map(|(shard, epoch)| Some((u16::try_from(shard).ok()?, epoch)))
-            .collect())
+        let shards = row.shards.into_iter().filter_map(|shard| u16::try_from(shard).ok());
+        Ok(Renewed {
+            epochs: shards.zip(row.epochs).collect(),
+            share: usize::try_from(row.share).unwrap_or(usize::MAX),
+            replicas: u32::try_from(row.replicas).unwrap_or(u32::MAX),
+        })
     }
 
-    /// Gives back what this holder holds.
-    pub(crate) async fn lease_release(&self, holder: Uuid) -> Result<(), Error> {
+    /// Gives some of what this holder holds back.
+    pub(crate) async fn lease_release(&self, holder: Uuid, shards: &[u16]) -> Result<(), Error> {
+        let shards: Vec<i16> = shards.iter().filter_map(|shard| i16::try_from(*shard).ok()).collect();
         sqlx::query!(
-            "update leases set holder = null, holder_name = null, expires_at = '-infinity' where holder = $1",
+            "update leases set holder = null, holder_name = null, expires_at = '-infinity' where holder = $1 and shard = any ($2)",
+            holder,
+            &shards,
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// Gives everything back that this holder holds, and takes it off the replicas.
+    pub(crate) async fn lease_leave(&self, holder: Uuid) -> Result<(), Error> {
+        sqlx::query!(
+            "with gone as (delete from replicas where id = $1)
+            update leases set holder = null, holder_name = null, expires_at = '-infinity' where holder = $1",
             holder,
         )
         .execute(&self.pool)

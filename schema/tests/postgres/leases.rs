@@ -61,24 +61,116 @@ async fn one_replica_gets_every_shard_and_gives_all_back() {
     );
 }
 
+/// Waits until so many shards are worked on by one of these, so many by the next, and so on, whichever it is.
+async fn shares(replicas: &[&Replica], expected: &[usize]) {
+    let owned = || {
+        let mut owned: Vec<usize> = replicas.iter().map(|replica| replica.keeper.owned().len()).collect();
+        owned.sort_unstable_by(|one, other| other.cmp(one));
+        owned
+    };
+    let look = async {
+        while owned() != expected {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    if tokio::time::timeout(PATIENCE, look).await.is_err() {
+        panic!("{:?} instead of {expected:?}", owned());
+    }
+}
+
+/// No shard is worked on by two of them at this moment.
+fn apart(replicas: &[&Replica]) {
+    let mut all: Vec<u16> = replicas.iter().flat_map(|replica| replica.keeper.owned()).collect();
+    let count = all.len();
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!(all.len(), count, "a shard is worked on twice");
+}
+
 #[tokio::test]
-async fn two_replicas_never_hold_one_shard_and_the_second_takes_over_at_shutdown() {
+async fn replicas_that_come_and_go_share_all_shards_equally() {
     let scene = Scene::new().await;
-    let ttl = Duration::from_millis(600);
+    let ttl = Duration::from_millis(900);
     let one = Replica::start(&scene, "one", ttl);
     one.owns(64).await;
     let two = Replica::start(&scene, "two", ttl);
-    // Long enough for both to renew several times.
-    for _ in 0..10 {
+    shares(&[&one, &two], &[32, 32]).await;
+    let three = Replica::start(&scene, "three", ttl);
+    let four = Replica::start(&scene, "four", ttl);
+    let five = Replica::start(&scene, "five", ttl);
+    let all = [&one, &two, &three, &four, &five];
+    shares(&all, &[13, 13, 13, 13, 12]).await;
+    // Long enough for all to renew several times: nothing moves any more.
+    let owned: Vec<Vec<u16>> = all.iter().map(|replica| replica.keeper.owned()).collect();
+    for _ in 0..12 {
         tokio::time::sleep(Duration::from_millis(100)).await;
-        let both = [one.keeper.owned(), two.keeper.owned()].concat();
-        assert_eq!(both.len(), 64);
+        apart(&all);
     }
-    let epoch = one.keeper.fence(5).unwrap().epoch;
+    assert_eq!(owned, all.map(|replica| replica.keeper.owned()));
+    assert_eq!(*four.keeper.replicas().borrow(), 5);
+    assert_eq!(scene.read("select count(*)::text from replicas").await, ["5"]);
+
+    let epoch = one.keeper.fence(0).unwrap().epoch;
     one.stop().await;
-    two.owns(64).await;
-    assert_eq!(two.keeper.fence(5).unwrap().epoch, epoch + 1);
-    two.stop().await;
+    shares(&[&two, &three, &four, &five], &[16; 4]).await;
+    let next = [&two, &three, &four, &five]
+        .into_iter()
+        .find_map(|replica| replica.keeper.fence(0));
+    assert_eq!(next.unwrap().epoch, epoch + 1);
+    // Killed: nobody is told, and its leases have to expire.
+    two.task.abort();
+    shares(&[&three, &four, &five], &[22, 21, 21]).await;
+    assert_eq!(
+        scene.read("select string_agg(name, ' ' order by name) from replicas").await,
+        ["five four three"]
+    );
+    for replica in [three, four, five] {
+        replica.stop().await;
+    }
+    assert_eq!(scene.read("select count(*)::text from replicas").await, ["0"]);
+}
+
+/// There are more replicas than shards for a while: some have nothing to do, and nobody has more than one.
+#[tokio::test]
+async fn seventy_replicas_hold_one_shard_each_or_none() {
+    let scene = Scene::new().await;
+    let replicas: Vec<Replica> = (0..70)
+        .map(|n| Replica::start(&scene, &n.to_string(), Duration::from_secs(3)))
+        .collect();
+    let all: Vec<&Replica> = replicas.iter().collect();
+    let look = async {
+        while all.iter().map(|replica| replica.keeper.owned().len()).sum::<usize>() < 64
+            || all.iter().any(|replica| replica.keeper.owned().len() > 1)
+        {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, look).await.unwrap();
+    apart(&all);
+}
+
+#[tokio::test]
+async fn a_shard_is_not_handed_over_while_a_pass_acts_on_it() {
+    let scene = Scene::new().await;
+    let ttl = Duration::from_secs(3);
+    let one = Replica::start(&scene, "one", ttl);
+    one.owns(64).await;
+    let acts = one.keeper.hold(63).unwrap();
+    let two = Replica::start(&scene, "two", ttl);
+    shares(&[&one, &two], &[32, 31]).await;
+    assert!(
+        one.keeper.hold(63).is_none(),
+        "no pass begins on a shard that is being given up"
+    );
+    let fence = one.keeper.fence(63).unwrap();
+    assert_eq!(
+        scene.read("select holder_name from leases where shard = 63").await,
+        ["one"],
+        "the pass can still write under {fence:?}"
+    );
+    drop(acts);
+    shares(&[&one, &two], &[32, 32]).await;
+    assert_eq!(two.keeper.fence(63).unwrap().epoch, fence.epoch + 1);
 }
 
 /// A replica that was stopped for longer than its lease: what it still believes is refused by the database.
@@ -103,6 +195,8 @@ async fn an_expired_lease_is_taken_over_and_fences_its_former_holder() {
     let error = write(&stale).await.unwrap_err();
     assert!(matches!(error, schema::Error::Fenced { .. }), "{error}");
 
+    // It has not been seen for as long.
+    scene.sql("update replicas set expires_at = clock_timestamp()").await;
     let two = Replica::start(&scene, "two", Duration::from_hours(1));
     two.owns(64).await;
     let fresh = two.keeper.fence(id.shard()).unwrap();
@@ -110,6 +204,8 @@ async fn an_expired_lease_is_taken_over_and_fences_its_former_holder() {
     let error = write(&stale).await.unwrap_err();
     assert!(matches!(error, schema::Error::Fenced { .. }), "{error}");
     assert_eq!(write(&fresh).await.unwrap(), schema::Written::Done);
+    let refused = format!("select refused_writes::text from leases where shard = {}", id.shard());
+    assert_eq!(scene.read(refused).await, ["2"], "refusals are counted");
     assert_eq!(
         one.keeper.fence(id.shard()),
         Some(stale),
@@ -171,4 +267,33 @@ async fn a_takeover_does_not_overtake_a_write() {
     writing.commit().await.unwrap();
     two.owns(64).await;
     two.stop().await;
+}
+
+/// A process that stops in the middle of a transaction, and is neither ended nor cut off: it would keep others from its shard for as
+/// long as it likes.
+#[tokio::test]
+async fn who_stops_in_the_middle_of_a_write_does_not_hold_up_the_takeover() {
+    let scene = Scene::new().await;
+    let id = scene.environment().await;
+    let fence = scene.fence(id).await;
+    scene
+        .sql(format!(
+            "update leases set expires_at = clock_timestamp() + interval '2 seconds' where shard = {}",
+            fence.shard
+        ))
+        .await;
+    let announce = scene
+        .controller
+        .intent_announce(&fence, id, model::IntentKind::Create, Duration::from_mins(1));
+    tokio::pin!(announce);
+    let in_the_middle = "select count(*)::text from pg_stat_activity
+        where state = 'idle in transaction' and query like '%idle_in_transaction_session_timeout%' and pid <> pg_backend_pid()";
+    // One step at a time, until it has the lock and has sent nothing more; and then it is never asked to go on.
+    while scene.read(in_the_middle).await != ["1"] {
+        assert!(futures::poll!(announce.as_mut()).is_pending());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let two = Replica::start(&scene, "two", Duration::from_millis(900));
+    two.owns(64).await;
+    assert!(announce.await.is_err(), "the transaction is gone");
 }

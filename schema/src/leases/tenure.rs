@@ -1,0 +1,203 @@
+//! What is held, as far as this process can tell without asking. No I/O.
+
+use super::Renewed;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+use tokio::{sync::Notify, time::Instant};
+
+/// Kept by a pass for as long as it acts on a shard. See [`LeaseKeeper::hold`](super::LeaseKeeper::hold).
+#[derive(Debug)]
+pub struct ShardHold {
+    /// Counted by the tenure that it is of.
+    acting: Option<Arc<()>>,
+    ended: Weak<Notify>,
+}
+
+impl Drop for ShardHold {
+    fn drop(&mut self) {
+        drop(self.acting.take());
+        if let Some(ended) = self.ended.upgrade() {
+            ended.notify_one();
+        }
+    }
+}
+
+/// One shard, under one epoch.
+#[derive(Debug)]
+struct Tenure {
+    epoch: i64,
+    /// One reference for itself, and one for each pass that acts.
+    acting: Arc<()>,
+    /// Since when it is too much.
+    draining: Option<Instant>,
+}
+
+/// Every shard that is held.
+#[derive(Debug, Default)]
+pub(super) struct Tenures {
+    shards: BTreeMap<u16, Tenure>,
+    /// Counted from before the request that renewed, so never later than by the database's clock.
+    until: Option<Instant>,
+}
+
+impl Tenures {
+    /// When all of it expires, if nothing is heard from the database.
+    pub(super) fn until(&self) -> Option<Instant> {
+        self.until
+    }
+
+    fn valid(&self) -> bool {
+        self.until.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// The epoch of a shard's lease, while that holds.
+    pub(super) fn epoch(&self, shard: u16) -> Option<i64> {
+        let tenure = self.shards.get(&shard).filter(|_| self.valid())?;
+        Some(tenure.epoch)
+    }
+
+    /// Leave to act on a shard.
+    pub(super) fn hold(&self, shard: u16, ended: &Arc<Notify>) -> Option<ShardHold> {
+        let tenure = self
+            .shards
+            .get(&shard)
+            .filter(|tenure| tenure.draining.is_none() && self.valid())?;
+        Some(ShardHold {
+            acting: Some(Arc::clone(&tenure.acting)),
+            ended: Arc::downgrade(ended),
+        })
+    }
+
+    /// The shards to work on, with epochs.
+    pub(super) fn worked_on(&self) -> Vec<(u16, i64)> {
+        let mine = self.shards.iter().filter(|(_, tenure)| tenure.draining.is_none());
+        mine.map(|(shard, tenure)| (*shard, tenure.epoch)).collect()
+    }
+
+    /// Whether something is too much.
+    pub(super) fn gives_up(&self) -> bool {
+        self.shards.values().any(|tenure| tenure.draining.is_some())
+    }
+
+    /// Nothing is held any more.
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Takes over what the database said. The last of too many shards are drained, so that the first one, which has duties
+    /// besides, moves seldom.
+    pub(super) fn renewed(&mut self, renewed: &Renewed, until: Instant) {
+        let mut before = std::mem::take(&mut self.shards);
+        for (place, (shard, epoch)) in renewed.epochs.iter().enumerate() {
+            let same = before.remove(shard).filter(|tenure| tenure.epoch == *epoch);
+            let mut tenure = same.unwrap_or_else(|| Tenure {
+                epoch: *epoch,
+                acting: Arc::default(),
+                draining: None,
+            });
+            tenure.draining = if place < renewed.share {
+                None
+            } else {
+                tenure.draining.or_else(|| Some(Instant::now()))
+            };
+            self.shards.insert(*shard, tenure);
+        }
+        self.until = Some(until);
+    }
+
+    /// The shards that are too much, and on which no pass acts; or on which one does for longer than there is patience: its writes
+    /// will be refused.
+    pub(super) fn idle(&self, now: Instant, patience: Duration) -> Vec<u16> {
+        let idle = self.shards.iter().filter(|(_, tenure)| match tenure.draining {
+            Some(since) => Arc::strong_count(&tenure.acting) == 1 || now.duration_since(since) >= patience,
+            None => false,
+        });
+        idle.map(|(shard, _)| *shard).collect()
+    }
+
+    /// These were given back.
+    pub(super) fn released(&mut self, shards: &[u16]) {
+        self.shards.retain(|shard, _| !shards.contains(shard));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TTL: Duration = Duration::from_secs(15);
+
+    fn renewed(shards: &[u16], epoch: i64, share: usize) -> Renewed {
+        Renewed {
+            epochs: shards.iter().map(|shard| (*shard, epoch)).collect(),
+            share,
+            replicas: 1,
+        }
+    }
+
+    fn held(shards: &[u16]) -> Tenures {
+        let mut tenures = Tenures::default();
+        tenures.renewed(&renewed(shards, 1, shards.len()), Instant::now() + TTL);
+        tenures
+    }
+
+    fn shards(tenures: &Tenures) -> Vec<u16> {
+        tenures.worked_on().into_iter().map(|(shard, _)| shard).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_too_much_is_given_up_when_no_pass_acts_on_it() {
+        let (mut tenures, ended) = (held(&[1, 2, 3, 4]), Arc::default());
+        let acts = tenures.hold(4, &ended).unwrap();
+        tenures.renewed(&renewed(&[1, 2, 3, 4], 1, 2), Instant::now() + TTL);
+        assert_eq!(shards(&tenures), [1, 2]);
+        assert!(tenures.hold(3, &ended).is_none(), "no new pass begins");
+        assert_eq!(tenures.epoch(4), Some(1), "the one that acts can still write");
+        assert_eq!(tenures.idle(Instant::now(), TTL), [3]);
+        tenures.released(&[3]);
+        drop(acts);
+        ended.notified().await;
+        assert_eq!(tenures.idle(Instant::now(), TTL), [4]);
+        tenures.released(&[4]);
+        assert_eq!((tenures.epoch(4), tenures.gives_up()), (None, false));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pass_that_does_not_end_is_not_waited_for_longer_than_a_lease() {
+        let (mut tenures, ended) = (held(&[1, 2]), Arc::default());
+        let _acts = tenures.hold(2, &ended);
+        tenures.renewed(&renewed(&[1, 2], 1, 1), Instant::now() + TTL);
+        tokio::time::advance(TTL / 2).await;
+        tenures.renewed(&renewed(&[1, 2], 1, 1), Instant::now() + TTL);
+        assert!(tenures.idle(Instant::now(), TTL).is_empty());
+        tokio::time::advance(TTL / 2).await;
+        assert_eq!(tenures.idle(Instant::now(), TTL), [2]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_share_that_grows_again_takes_back_what_was_not_given_up_yet() {
+        let mut tenures = held(&[1, 2]);
+        tenures.renewed(&renewed(&[1, 2], 1, 1), Instant::now() + TTL);
+        tenures.renewed(&renewed(&[1, 2], 1, 2), Instant::now() + TTL);
+        assert_eq!((shards(&tenures), tenures.gives_up()), (vec![1, 2], false));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pass_of_an_earlier_epoch_does_not_hold_up_the_next() {
+        let (mut tenures, ended) = (held(&[1, 2]), Arc::default());
+        let _acts = tenures.hold(2, &ended);
+        tenures.renewed(&renewed(&[1, 2], 2, 1), Instant::now() + TTL);
+        assert_eq!(tenures.idle(Instant::now(), TTL), [2]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_held_once_it_has_expired() {
+        let (tenures, ended) = (held(&[1]), Arc::default());
+        tokio::time::advance(TTL).await;
+        assert_eq!(tenures.epoch(1), None);
+        assert!(tenures.hold(1, &ended).is_none());
+    }
+}
