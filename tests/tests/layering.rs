@@ -15,12 +15,10 @@ const RULES: &[Rule] = &[
     ("runtime", &[], &[]),
     // What every effect passes.
     ("effects", &[], &[]),
-    // What every effect passes.
-    ("effects", &[], &[]),
     // The outside world, each part by itself.
     ("digitalocean", &["effects"], &[]),
     ("simulator", &[], &["digitalocean"]),
-    ("agent-api", &["model"], &[]),
+    ("agent-api", &["effects", "model"], &[]),
     ("cloud-init", &["agent-api"], &[]),
     ("schema", &["model", "runtime"], &["cluster"]),
     // What the outside looks like, for all reconcilers of it.
@@ -45,6 +43,25 @@ const RULES: &[Rule] = &[
         &["cluster"],
     ),
     ("container-reconciler", &["agent-api", "model", "runtime"], &["workbench"]),
+    // The wiring of one replica.
+    (
+        "control-plane",
+        &[
+            "agent-api",
+            "api",
+            "dashboard",
+            "digitalocean",
+            "effects",
+            "environment-reconciler",
+            "firewall-reconciler",
+            "fleet",
+            "instance-reconciler",
+            "model",
+            "runtime",
+            "schema",
+        ],
+        &[],
+    ),
     // The binaries: wiring. The agent has no database and no cloud.
     (
         "toolplane",
@@ -53,8 +70,9 @@ const RULES: &[Rule] = &[
             "api",
             "cloud-init",
             "cluster",
-            "dashboard",
+            "control-plane",
             "digitalocean",
+            "effects",
             "environment-reconciler",
             "firewall-reconciler",
             "fleet",
@@ -70,7 +88,7 @@ const RULES: &[Rule] = &[
     (
         "dtma",
         &["agent-api", "container-reconciler", "model", "runtime"],
-        &["workbench"],
+        &["effects", "workbench"],
     ),
     ("reasoning-mcp-server", &[], &[]),
     // What the demo and the tests stand on; of no use in production.

@@ -2,12 +2,12 @@
 //! is safe to repeat; an agent that holds a newer set than the pushed one is no failure, for then somebody else is ahead.
 
 use crate::{Action, InstanceReconciler, status::event};
-use agent_api::{AGENT_PORT, AgentClient, PutOutcome};
+use agent_api::PutOutcome;
 use futures::{Stream, StreamExt, stream};
 use model::{CatalogEntry, CatalogId, DesiredSet, EnvironmentId, EnvironmentRecord, Event, EventType, Stamp};
 use runtime::{Error, Reason, Store, Wake};
 use schema::{Fence, Written};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 impl InstanceReconciler {
     pub(crate) async fn carry_out(&self, id: EnvironmentId, action: &Action) -> Result<(), Error> {
@@ -37,8 +37,7 @@ impl InstanceReconciler {
     }
 
     async fn push(&self, id: EnvironmentId, address: IpAddr, set: &DesiredSet) -> Result<(), Error> {
-        let token = self.master_key.control_token(id, set.stamp.epoch);
-        let client = AgentClient::new(&self.authority, id, SocketAddr::new(address, AGENT_PORT), token);
+        let client = self.agents.client(id, set.stamp.epoch, address);
         let client = client.map_err(|error| Error::terminal("AgentClient", error.to_string()))?;
         match client.put_desired_set(set).await {
             Ok(PutOutcome::Accepted) => self.pushed.took(id, set.stamp),

@@ -25,7 +25,7 @@ pub use decide::{Action, Policy};
 pub use observe::Observed;
 pub use status::Statuses;
 
-use agent_api::{CertificateAuthority, MasterKey};
+use agent_api::Agents;
 use jiff::Timestamp;
 use model::{CatalogEntry, CatalogId, EnvironmentId, EnvironmentRecord, EventType};
 use observe::Pushed;
@@ -55,8 +55,7 @@ impl Desired {
 pub struct InstanceReconciler {
     database: Database,
     leases: LeaseKeeper,
-    master_key: MasterKey,
-    authority: CertificateAuthority,
+    agents: Agents,
     pushed: Pushed,
     policy: Policy,
     records: Store<EnvironmentId, EnvironmentRecord>,
@@ -64,13 +63,11 @@ pub struct InstanceReconciler {
 }
 
 impl InstanceReconciler {
-    /// A reconciler that has told nobody anything yet. `records` are those of the shards that `leases` holds; `authority` is the
-    /// master key's.
+    /// A reconciler that has told nobody anything yet. `records` are those of the shards that `leases` holds.
     pub fn new(
         database: Database,
         leases: LeaseKeeper,
-        master_key: MasterKey,
-        authority: CertificateAuthority,
+        agents: Agents,
         policy: Policy,
         records: Store<EnvironmentId, EnvironmentRecord>,
         catalog: Store<CatalogId, CatalogEntry>,
@@ -78,8 +75,7 @@ impl InstanceReconciler {
         Self {
             database,
             leases,
-            master_key,
-            authority,
+            agents,
             pushed: Pushed::default(),
             policy,
             records,

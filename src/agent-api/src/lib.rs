@@ -31,7 +31,7 @@ pub mod wire;
 pub use agent_key::AgentKey;
 pub use authority::{CertificateAuthority, ServerCertificate, agent_server_name};
 pub use bootstrap::Bootstrap;
-pub use client::{AgentClient, BackendClient, PutOutcome};
+pub use client::{AgentClient, Agents, BackendClient, PutOutcome};
 pub use enrolment::{Applicant, Refusal};
 pub use error::Error;
 pub use master_key::MasterKey;

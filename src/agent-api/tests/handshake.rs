@@ -4,6 +4,7 @@
 
 use agent_api::{AgentClient, AgentKey, CertificateAuthority, Error, LivenessAnswer, MasterKey, Problem, PutOutcome, tls};
 use axum::{Json, Router, http::HeaderMap, http::StatusCode, response::IntoResponse, routing};
+use effects::Effects;
 use model::{DesiredSet, EnvironmentId, InstanceId, Stamp};
 use std::net::{SocketAddr, TcpListener};
 
@@ -54,7 +55,7 @@ async fn an_agent_with_an_issued_certificate_is_reached_and_sees_the_token() {
     );
     let address = serve(&authority, environment, app);
 
-    let client = AgentClient::new(&authority, environment, address, token).unwrap();
+    let client = AgentClient::new(&authority, environment, address, token, Effects::default()).unwrap();
     assert_eq!(client.put_desired_set(&set(environment)).await.unwrap(), PutOutcome::Accepted);
     assert_eq!(
         client.tool_status(InstanceId::random()).await.unwrap(),
@@ -62,7 +63,14 @@ async fn an_agent_with_an_issued_certificate_is_reached_and_sees_the_token() {
         "404 is an answer"
     );
 
-    let stale = AgentClient::new(&authority, environment, address, master.control_token(environment, 2)).unwrap();
+    let stale = AgentClient::new(
+        &authority,
+        environment,
+        address,
+        master.control_token(environment, 2),
+        Effects::default(),
+    )
+    .unwrap();
     let refused = stale.put_desired_set(&set(environment)).await.unwrap_err();
     assert!(refused.is_unauthorized() && !refused.is_retriable(), "{refused:?}");
 }
@@ -77,11 +85,11 @@ async fn another_environments_certificate_and_another_authoritys_are_refused() {
     let token = || stranger.control_token(environment, 1);
 
     let wrong_name = serve(&authority, other, app());
-    let client = AgentClient::new(&authority, environment, wrong_name, token()).unwrap();
+    let client = AgentClient::new(&authority, environment, wrong_name, token(), Effects::default()).unwrap();
     assert!(matches!(client.tools().await, Err(Error::Unreachable { .. })));
 
     let wrong_authority = serve(&stranger.certificate_authority().unwrap(), environment, app());
-    let client = AgentClient::new(&authority, environment, wrong_authority, token()).unwrap();
+    let client = AgentClient::new(&authority, environment, wrong_authority, token(), Effects::default()).unwrap();
     let refused = client.tools().await.unwrap_err();
     assert!(
         matches!(refused, Error::Unreachable { .. }) && refused.is_retriable(),
@@ -111,7 +119,14 @@ async fn a_newer_set_at_the_agent_is_an_outcome_and_an_endless_answer_is_cut() {
         )
         .route("/tools", routing::get(async || vec![b' '; 5 << 20]));
     let address = serve(&authority, environment, app);
-    let client = AgentClient::new(&authority, environment, address, master.control_token(environment, 1)).unwrap();
+    let client = AgentClient::new(
+        &authority,
+        environment,
+        address,
+        master.control_token(environment, 1),
+        Effects::default(),
+    )
+    .unwrap();
     assert_eq!(
         client.put_desired_set(&set(environment)).await.unwrap(),
         PutOutcome::Older { held }

@@ -48,23 +48,41 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> Result<(), ServeError> {
     let handle = Handle::new();
-    let closing = handle.clone();
-    tokio::spawn(async move {
+    // Connections are served in tasks of their own; they end with this call, however it ends.
+    let _connections = Connections(handle.clone());
+    let closing = async {
         shutdown.cancelled().await;
-        closing.graceful_shutdown(Some(GRACE));
-    });
+        handle.graceful_shutdown(Some(GRACE));
+        std::future::pending().await
+    };
     let service = router.into_make_service();
-    match certificate {
-        Some((chain, key)) => {
-            let tls = RustlsConfig::from_config(Arc::new(tls_config(chain, key)?));
-            axum_server::from_tcp_rustls(listener, tls)?
-                .handle(handle)
-                .serve(service)
-                .await?;
+    let serving = async {
+        match certificate {
+            Some((chain, key)) => {
+                let tls = RustlsConfig::from_config(Arc::new(tls_config(chain, key)?));
+                let server = axum_server::from_tcp_rustls(listener, tls)?.handle(handle.clone());
+                server.serve(service).await?;
+            }
+            None => {
+                let server = axum_server::from_tcp(listener)?.handle(handle.clone());
+                server.serve(service).await?;
+            }
         }
-        None => axum_server::from_tcp(listener)?.handle(handle).serve(service).await?,
+        Ok(())
+    };
+    tokio::select! {
+        served = serving => served,
+        never = closing => never,
     }
-    Ok(())
+}
+
+/// Ends every connection when it is dropped.
+struct Connections(Handle<SocketAddr>);
+
+impl Drop for Connections {
+    fn drop(&mut self) {
+        self.0.shutdown();
+    }
 }
 
 fn tls_config(chain: &str, key: &str) -> Result<ServerConfig, ServeError> {

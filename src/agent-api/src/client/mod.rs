@@ -3,7 +3,7 @@
 mod agent;
 mod backend;
 
-pub use agent::{AgentClient, PutOutcome};
+pub use agent::{AgentClient, Agents, PutOutcome};
 pub use backend::BackendClient;
 
 use crate::{Error, Problem};

@@ -9,6 +9,7 @@ pub(crate) use backend::Backend;
 
 use agent_api::{AGENT_PORT, AgentClient, Bootstrap};
 use axum::{Router, routing};
+use effects::Effects;
 use model::{DropletId, EnvironmentId, IntentId};
 use nix::sys::signal::Signal;
 use std::{
@@ -133,7 +134,14 @@ impl Droplet {
     pub(crate) fn client(&self, epoch: i64) -> AgentClient {
         let token = self.backend.master.control_token(self.environment(), epoch);
         let address = SocketAddr::new(self.address, AGENT_PORT);
-        AgentClient::new(&self.backend.authority, self.environment(), address, token).unwrap()
+        AgentClient::new(
+            &self.backend.authority,
+            self.environment(),
+            address,
+            token,
+            Effects::default(),
+        )
+        .unwrap()
     }
 
     /// Waits for `look` to find something.

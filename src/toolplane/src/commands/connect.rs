@@ -3,6 +3,7 @@
 use crate::configuration::Settings;
 use digitalocean::Client;
 use schema::{ConnectOptions, Database, Role};
+use secrecy::SecretString;
 
 /// Why there is no connection, for people.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
@@ -43,8 +44,12 @@ pub(crate) fn digitalocean(settings: &Settings) -> Result<Option<Client>, Error>
     let Some(token) = settings.digitalocean_token.clone() else {
         return Ok(None);
     };
-    let config = digitalocean::Config::new(settings.digitalocean_url.clone(), token);
-    Client::new(config).map(Some).map_err(|error| digitalocean_error(&error))
+    Client::new(digitalocean_config(settings, token)).map(Some).map_err(|error| digitalocean_error(&error))
+}
+
+/// How DigitalOcean is reached.
+pub(crate) fn digitalocean_config(settings: &Settings, token: SecretString) -> digitalocean::Config {
+    digitalocean::Config::new(settings.digitalocean_url.clone(), token)
 }
 
 /// A failed call, with what to do about it.

@@ -1,75 +1,54 @@
-//! `toolplane serve`: the control plane. One replica of any number.
+//! `toolplane serve`: one replica of the control plane, from its settings to its end.
 //!
-//! Owns: which parts there are, how they are connected, and the order in which they begin and end. Must not: know what they
-//! decide. Promises: what is misconfigured is told before anything is begun, with the setting's name; at SIGTERM running passes end,
-//! then the leases are released, so that another replica takes over at once.
+//! Owns: addresses, signals, metrics, and what is told when it does not start. Must not: know the parts of a replica. Promises:
+//! what is misconfigured is told before anything is begun, with the setting's name; at SIGTERM the replica is stopped in order.
 
-mod controllers;
-mod endpoints;
-mod prepared;
-mod retention;
+mod configuration;
+mod listening;
+mod metrics;
 
+use super::connect;
 use crate::{configuration::Settings, telemetry};
-use controllers::Controllers;
-use endpoints::Endpoints;
-use miette::{IntoDiagnostic, WrapErr};
-use prepared::Prepared;
-use schema::{LeaseConfig, LeaseKeeper};
+use control_plane::{Replica, StartError};
+use listening::Addresses;
+use miette::IntoDiagnostic;
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
 
 pub(super) async fn run(settings: Settings) -> miette::Result<ExitCode> {
     let metrics = telemetry::record_metrics()?;
     // Addresses first: a port in use is told before anything is begun.
-    let endpoints = Endpoints::bind(&settings)?;
-    let prepared = Prepared::new(settings).await?;
+    let addresses = Addresses::bind(&settings)?;
+    let config = configuration::replica(&settings).await?;
     tracing::info!(
-        installation = %prepared.settings.installation,
-        listen = %prepared.settings.listen,
-        agent_sha256 = prepared.agent_binary.sha256(),
+        installation = %settings.installation,
+        listen = %settings.listen,
+        agent_sha256 = config.agent_binary.sha256(),
         "control plane starts"
     );
-
-    // Two ends: first no new work, and only when all work has ended no leases, which others wait for.
-    let (working, holding) = (CancellationToken::new(), CancellationToken::new());
-    let keeper = LeaseKeeper::new(
-        prepared.lease_database.clone(),
-        LeaseConfig {
-            ttl: prepared.settings.lease,
-            name: replica_name(),
-        },
-    );
-    let leases = tokio::spawn(keeper.clone().run(holding.clone()));
-    let controllers = Controllers::new(&prepared, &keeper).start(&working);
-    let mut endpoints = tokio::spawn(endpoints.serve(prepared.clone(), metrics, working.clone()));
-
+    let listeners = addresses.listeners(metrics::route(metrics.clone()));
+    let mut replica = Replica::start(config, listeners).await.map_err(refused)?;
     let ended = tokio::select! {
         () = terminated() => {
             tracing::info!("control plane ends: passes under way may end, leases are released");
             Ok(ExitCode::SUCCESS)
         }
-        part = controllers.failed() => Err(miette::miette!("{part} ended by itself; see the log")),
-        ended = &mut endpoints => Err(endpoints_failed(ended)),
+        failure = replica.failed() => Err(failure).into_diagnostic(),
+        () = metrics::upkeep(&metrics) => Err(miette::miette!("metrics ended by themselves")),
     };
-    working.cancel();
-    controllers.ended().await;
-    if !endpoints.is_finished() {
-        // Requests under way have their own patience, and how they end is of no interest any more.
-        let _ = endpoints.await;
-    }
-    holding.cancel();
-    leases.await.into_diagnostic().wrap_err("the leases were not released")?;
-    prepared.close().await;
+    replica.stop().await.into_diagnostic()?;
     tracing::info!("control plane ended");
     ended
 }
 
-fn endpoints_failed(ended: Result<miette::Result<()>, tokio::task::JoinError>) -> miette::Report {
-    match ended {
-        Ok(Ok(())) => miette::miette!("the HTTP API ended by itself"),
-        Ok(Err(error)) => error,
-        Err(error) => miette::miette!("the HTTP API ended by itself: {error}"),
+/// Why it does not start, with what to do about it.
+fn refused(error: StartError) -> miette::Report {
+    match error {
+        StartError::Database(error) => connect::Error::Unreachable(error).into(),
+        StartError::Unmigrated(pending) => connect::Error::Unmigrated(pending).into(),
+        StartError::TransactionPooler => connect::Error::TransactionPooler.into(),
+        StartError::DigitalOcean(error) => connect::digitalocean_error(&error).into(),
+        certificate @ StartError::Certificate { .. } => Err::<(), _>(certificate).into_diagnostic().unwrap_err(),
     }
 }
 
@@ -82,10 +61,4 @@ async fn terminated() {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-}
-
-/// For people who look at the leases: host and process.
-fn replica_name() -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    format!("{}:{}", host.trim(), std::process::id())
 }

@@ -9,7 +9,7 @@ const KEPT: Duration = Duration::from_hours(30 * 24);
 const EVERY: Duration = Duration::from_hours(1);
 
 /// Forgets old events every hour, until shutdown. Several replicas doing it at once do no harm.
-pub(super) async fn forget_old_events(database: Database, shutdown: CancellationToken) {
+pub(crate) async fn forget_old_events(database: Database, shutdown: CancellationToken) {
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while shutdown.run_until_cancelled(ticks.tick()).await.is_some() {
