@@ -31,7 +31,7 @@ impl Database {
     /// those that have no row at all any more, the ones that its agent was told of or was heard of before: their containers
     /// have yet to go.
     pub async fn heartbeat_record(&self, id: EnvironmentId, epoch: i64, report: &AgentReport) -> Result<HeartbeatOutcome, Error> {
-        let outcome = sqlx::query_file!(
+        let statement = sqlx::query_file!(
             "src/agents/heartbeat_record.sql",
             id.0,
             epoch,
@@ -43,8 +43,8 @@ impl Database {
             Json(&report.vitals) as _,
             Json(&report.instances) as _,
         )
-        .fetch_one(&self.pool)
-        .await?;
+        .fetch_one(&self.pool);
+        let outcome = self.write("heartbeat_record", statement).await?;
         Ok(match (outcome.current_epoch, outcome.received_at) {
             (None, _) => HeartbeatOutcome::UnknownEnvironment,
             (Some(current), _) if current != epoch => HeartbeatOutcome::StaleEpoch,

@@ -44,9 +44,8 @@ pub struct ApplyError {
 impl Database {
     /// Makes sure that a user exists. Only where `auth.users` is the stand-in of the migrations; on Supabase users sign up.
     pub async fn user_ensure(&self, id: UserId) -> Result<Applied, Error> {
-        let made = sqlx::query!("insert into auth.users (id) values ($1) on conflict do nothing", id.0)
-            .execute(&self.pool)
-            .await?;
+        let statement = sqlx::query!("insert into auth.users (id) values ($1) on conflict do nothing", id.0).execute(&self.pool);
+        let made = self.write("user_ensure", statement).await?;
         Ok(if made.rows_affected() > 0 {
             Applied::Created
         } else {
@@ -58,7 +57,7 @@ impl Database {
     /// same, and what the database would refuse is refused.
     pub async fn apply(&self, changes: &[Change], dry_run: bool) -> Result<Vec<Applied>, ApplyError> {
         let failed = |index| move |error: Error| ApplyError { index, error };
-        let mut transaction = self.pool.begin().await.map_err(|error| failed(0)(error.into()))?;
+        let mut transaction = self.begin("apply").await.map_err(|error| failed(0)(error.into()))?;
         let mut applied = Vec::with_capacity(changes.len());
         for (index, change) in changes.iter().enumerate() {
             let written = match change {
@@ -79,7 +78,7 @@ impl Database {
 
     /// Writes a catalog entry by itself, and returns the id that it has.
     pub async fn apply_catalog_entry(&self, entry: &CatalogEntry) -> Result<(CatalogId, Applied), Error> {
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.begin("apply_catalog_entry").await?;
         let (id, applied) = catalog_entry(&mut transaction, entry).await?;
         transaction.commit().await?;
         Ok((id.into(), applied))
@@ -87,7 +86,7 @@ impl Database {
 
     /// Writes the environment of an account by itself, and returns the id that it has.
     pub async fn apply_environment(&self, spec: &EnvironmentSpec) -> Result<(EnvironmentId, Applied), Error> {
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.begin("apply_environment").await?;
         let (id, applied) = environment(&mut transaction, EnvironmentId::random(), spec).await?;
         transaction.commit().await?;
         Ok((id.into(), applied))
@@ -95,7 +94,7 @@ impl Database {
 
     /// Writes an instance by itself, and returns the id that it has.
     pub async fn apply_instance(&self, spec: &InstanceSpec) -> Result<(InstanceId, Applied), Error> {
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.begin("apply_instance").await?;
         let (id, applied) = instance(&mut transaction, InstanceId::random(), spec).await?;
         transaction.commit().await?;
         Ok((id.into(), applied))

@@ -1,12 +1,17 @@
 //! The pool of connections, each under the role that its work needs.
 
 use crate::Error;
+use effects::{Effect, Effects, System};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{
-    AssertSqlSafe, ConnectOptions as _, Connection, Executor, PgConnection,
+    AssertSqlSafe, ConnectOptions as _, Connection, Executor, PgConnection, Postgres, Transaction,
     postgres::{PgConnectOptions, PgPool, PgPoolOptions},
 };
-use std::{str::FromStr, time::Duration};
+use std::{
+    ops::{Deref, DerefMut},
+    str::FromStr,
+    time::Duration,
+};
 
 /// Bounds how long a call waits for a connection while the database is away.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -42,6 +47,8 @@ pub struct ConnectOptions {
     pub application_name: String,
     /// Whether the database refuses every write over these connections.
     pub read_only: bool,
+    /// The way of every write.
+    pub effects: Effects,
 }
 
 impl ConnectOptions {
@@ -53,6 +60,7 @@ impl ConnectOptions {
             max_connections: 8,
             application_name: "toolplane".to_owned(),
             read_only: false,
+            effects: Effects::default(),
         }
     }
 }
@@ -60,7 +68,43 @@ impl ConnectOptions {
 /// A handle on the database; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Database {
+    /// For reads, and for writes that pass [`Database::write`].
     pub(crate) pool: PgPool,
+    effects: Effects,
+}
+
+/// A transaction that writes. Its commit is the effect: before it nothing has happened, and without it nothing will.
+#[derive(Debug)]
+pub(crate) struct Writing {
+    transaction: Transaction<'static, Postgres>,
+    effect: Effect,
+    effects: Effects,
+}
+
+impl Writing {
+    /// Has the effect.
+    pub(crate) async fn commit(self) -> Result<(), sqlx::Error> {
+        self.effects.run(self.effect, self.transaction.commit()).await
+    }
+
+    /// Has none.
+    pub(crate) async fn rollback(self) -> Result<(), sqlx::Error> {
+        self.transaction.rollback().await
+    }
+}
+
+impl Deref for Writing {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.transaction
+    }
+}
+
+impl DerefMut for Writing {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.transaction
+    }
 }
 
 impl Database {
@@ -91,7 +135,28 @@ impl Database {
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .after_connect(move |connection, _| Box::pin(run(connection, set_up.clone())))
             .connect_lazy_with(connect);
-        Ok(Self { pool })
+        Ok(Self {
+            pool,
+            effects: options.effects.clone(),
+        })
+    }
+
+    /// Has the effect of one statement that writes and commits by itself. `name` is the method's.
+    pub(crate) async fn write<T>(
+        &self,
+        name: &'static str,
+        statement: impl Future<Output = Result<T, sqlx::Error>>,
+    ) -> Result<T, sqlx::Error> {
+        self.effects.run(Effect::write(System::Postgres, name), statement).await
+    }
+
+    /// A transaction that writes. `name` is the method's.
+    pub(crate) async fn begin(&self, name: &'static str) -> Result<Writing, sqlx::Error> {
+        Ok(Writing {
+            transaction: self.pool.begin().await?,
+            effect: Effect::write(System::Postgres, name),
+            effects: self.effects.clone(),
+        })
     }
 
     /// Ends every connection, after the calls under way.

@@ -15,7 +15,7 @@ impl Database {
         set: &DesiredSet,
     ) -> Result<Written, Error> {
         fence.covers(id)?;
-        let mut transaction = self.fenced(fence).await?;
+        let mut transaction = self.fenced("desired_set_store", fence).await?;
         let stored = match expected {
             None => {
                 sqlx::query!(

@@ -27,7 +27,7 @@ impl Database {
         status: &EnvironmentStatus,
     ) -> Result<Written, Error> {
         fence.covers(id)?;
-        let outcome = sqlx::query!(
+        let statement = sqlx::query!(
             r#"with fence as materialized (
                 select from leases
                 where shard = $1 and holder = $2 and epoch = $3 and expires_at > clock_timestamp()
@@ -52,8 +52,8 @@ impl Database {
             generation,
             Json(status) as _,
         )
-        .fetch_one(&self.pool)
-        .await?;
+        .fetch_one(&self.pool);
+        let outcome = self.write("environment_status_write", statement).await?;
         if outcome.held {
             Ok(Written::from_count(outcome.written))
         } else {

@@ -60,7 +60,7 @@ impl RecordedEvent {
 impl Database {
     /// Records an event, or counts it when the same was seen within the hour.
     pub async fn event_record(&self, event: &Event) -> Result<(), Error> {
-        sqlx::query!(
+        let statement = sqlx::query!(
             "select toolplane.event_record($1, $2, $3::text::reconcile_event_type_enum, $4, $5, $6, $7)",
             event.environment_id.0,
             event.instance_id.map(|id| id.0) as _,
@@ -70,8 +70,8 @@ impl Database {
             event.actor,
             event.cause,
         )
-        .execute(&self.pool)
-        .await?;
+        .execute(&self.pool);
+        self.write("event_record", statement).await?;
         Ok(())
     }
 
@@ -125,12 +125,12 @@ impl Database {
 
     /// Forgets events that were last seen longer ago than this, and says how many there were.
     pub async fn event_prune(&self, older_than: Duration) -> Result<u64, Error> {
-        let pruned = sqlx::query!(
+        let statement = sqlx::query!(
             "delete from reconcile_events where last_seen < clock_timestamp() - make_interval(secs => $1)",
             older_than.as_secs_f64(),
         )
-        .execute(&self.pool)
-        .await?;
+        .execute(&self.pool);
+        let pruned = self.write("event_prune", statement).await?;
         Ok(pruned.rows_affected())
     }
 }

@@ -7,9 +7,8 @@
 //! A process that stops in the middle of a transaction (suspended, or cut off) would hold that lock for as long as it pleases; so the
 //! database ends its transaction when the lease would have expired. Refused writes are counted in `leases.refused_writes`.
 
-use crate::{Database, Error};
+use crate::{Database, Error, database::Writing};
 use model::EnvironmentId;
-use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
 /// Proof of a lease, for one shard.
@@ -60,8 +59,8 @@ impl Fence {
 impl Database {
     /// A transaction that commits only under the lease: for writes of more than one statement. The timeout that it is given ends it
     /// where it stands idle, and no later than the lease as it is now.
-    pub(crate) async fn fenced(&self, fence: &Fence) -> Result<Transaction<'static, Postgres>, Error> {
-        let mut transaction = self.pool.begin().await?;
+    pub(crate) async fn fenced(&self, name: &'static str, fence: &Fence) -> Result<Writing, Error> {
+        let mut transaction = self.begin(name).await?;
         let held = sqlx::query_scalar!(
             r#"select set_config(
                 'idle_in_transaction_session_timeout',
@@ -86,12 +85,12 @@ impl Database {
     /// A write under this fence was refused: counts it, and says so. That it could not be counted changes nothing about that.
     pub(crate) async fn refused(&self, fence: &Fence) -> Error {
         metrics::counter!("toolplane_writes_refused_total").increment(1);
-        let counted = sqlx::query!(
+        let statement = sqlx::query!(
             "update leases set refused_writes = refused_writes + 1 where shard = $1",
             fence.sql_shard(),
         )
-        .execute(&self.pool)
-        .await;
+        .execute(&self.pool);
+        let counted = self.write("write_refused", statement).await;
         if let Err(error) = counted {
             tracing::warn!(%error, shard = fence.shard, "a refused write is not counted");
         }

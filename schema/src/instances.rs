@@ -51,7 +51,7 @@ impl Database {
                 status,
             })
             .collect();
-        let outcome = sqlx::query!(
+        let statement = sqlx::query!(
             r#"with fence as materialized (
                 select from leases
                 where shard = $1 and holder = $2 and epoch = $3 and expires_at > clock_timestamp()
@@ -77,8 +77,8 @@ impl Database {
             fence.epoch,
             Json(rows) as _,
         )
-        .fetch_one(&self.pool)
-        .await?;
+        .fetch_one(&self.pool);
+        let outcome = self.write("instance_status_write", statement).await?;
         if outcome.held {
             Ok(usize::try_from(outcome.written).unwrap_or(usize::MAX))
         } else {

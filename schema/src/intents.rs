@@ -53,7 +53,7 @@ impl Database {
         enrolment_ttl: Duration,
     ) -> Result<Intent, Error> {
         fence.covers(id)?;
-        let mut transaction = self.fenced(fence).await?;
+        let mut transaction = self.fenced("intent_announce", fence).await?;
         // Locks the row, and so comes before or after its deletion, whose trigger looks for intents; and before or after
         // another announcement. Epochs never repeat, not even for an id that is used again.
         let epoch = sqlx::query_scalar!(
@@ -104,7 +104,7 @@ impl Database {
 
     /// Records the droplet that the answer named. The intent stays open until the droplet was observed.
     pub async fn intent_droplet(&self, fence: &Fence, id: IntentId, droplet: DropletId) -> Result<(), Error> {
-        let mut transaction = self.fenced(fence).await?;
+        let mut transaction = self.fenced("intent_droplet", fence).await?;
         let recorded = sqlx::query!(
             "update provisioning_intents set do_droplet_id = $2
             where id = $1 and resolved_at is null and get_byte(uuid_send(environment_id), 15) % 64 = $3",
@@ -122,7 +122,7 @@ impl Database {
 
     /// Ends an intent. Ending it again in the same way does nothing.
     pub async fn intent_resolve(&self, fence: &Fence, id: IntentId, outcome: IntentOutcome) -> Result<(), Error> {
-        let mut transaction = self.fenced(fence).await?;
+        let mut transaction = self.fenced("intent_resolve", fence).await?;
         let resolved = sqlx::query!(
             "update provisioning_intents
             set outcome = $2::text::intent_outcome_enum, resolved_at = coalesce(resolved_at, clock_timestamp())
@@ -193,7 +193,7 @@ impl Database {
     /// Binds a key (SHA-256 of the public key, in hex) to an intent, once. One statement: of any number of callers with
     /// different keys one is [`Enrolled::First`].
     pub async fn intent_enrol(&self, id: IntentId, key_sha256: &str) -> Result<Enrolled, Error> {
-        let first = sqlx::query_scalar!(
+        let statement = sqlx::query_scalar!(
             r#"update provisioning_intents set enrolled_key = $2, enrolled_at = clock_timestamp()
             where id = $1 and enrolled_key is null and not superseded and enrolment_expires_at > clock_timestamp()
                 and (outcome is null or outcome = 'adopted')
@@ -201,8 +201,8 @@ impl Database {
             id.0,
             key_sha256,
         )
-        .fetch_optional(&self.pool)
-        .await?;
+        .fetch_optional(&self.pool);
+        let first = self.write("intent_enrol", statement).await?;
         if first.is_some() {
             return Ok(Enrolled::First);
         }

@@ -213,7 +213,7 @@ impl Database {
     pub(crate) async fn lease_hold(&self, holder: Uuid, config: &LeaseConfig) -> Result<Renewed, Error> {
         // What has expired is not renewed, even if nobody took it: it is acquired anew, under a new epoch.
         // `for update` would wait for writes under the old lease; a shard with one under way is left for the next time.
-        let row = sqlx::query!(
+        let statement = sqlx::query!(
             r#"with here as (
                 insert into replicas (id, name, expires_at) values ($1, $2, clock_timestamp() + make_interval(secs => $3))
                 on conflict (id) do update set seen_at = clock_timestamp(), expires_at = excluded.expires_at
@@ -258,8 +258,8 @@ impl Database {
             config.ttl.as_secs_f64(),
             i64::from(model::ids::SHARDS),
         )
-        .fetch_one(&self.pool)
-        .await?;
+        .fetch_one(&self.pool);
+        let row = self.write("lease_hold", statement).await?;
         let shards = row.shards.into_iter().filter_map(|shard| u16::try_from(shard).ok());
         Ok(Renewed {
             epochs: shards.zip(row.epochs).collect(),
@@ -271,25 +271,25 @@ impl Database {
     /// Gives some of what this holder holds back.
     pub(crate) async fn lease_release(&self, holder: Uuid, shards: &[u16]) -> Result<(), Error> {
         let shards: Vec<i16> = shards.iter().filter_map(|shard| i16::try_from(*shard).ok()).collect();
-        sqlx::query!(
+        let statement = sqlx::query!(
             "update leases set holder = null, holder_name = null, expires_at = '-infinity' where holder = $1 and shard = any ($2)",
             holder,
             &shards,
         )
-        .execute(&self.pool)
-        .await?;
+        .execute(&self.pool);
+        self.write("lease_release", statement).await?;
         Ok(())
     }
 
     /// Gives everything back that this holder holds, and takes it off the replicas.
     pub(crate) async fn lease_leave(&self, holder: Uuid) -> Result<(), Error> {
-        sqlx::query!(
+        let statement = sqlx::query!(
             "with gone as (delete from replicas where id = $1)
             update leases set holder = null, holder_name = null, expires_at = '-infinity' where holder = $1",
             holder,
         )
-        .execute(&self.pool)
-        .await?;
+        .execute(&self.pool);
+        self.write("lease_leave", statement).await?;
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ impl Database {
     /// intents stay: epochs must not repeat. Does nothing when there is no tombstone.
     pub async fn tombstone_finish(&self, fence: &Fence, id: EnvironmentId) -> Result<(), Error> {
         fence.covers(id)?;
-        let mut transaction = self.fenced(fence).await?;
+        let mut transaction = self.fenced("tombstone_finish", fence).await?;
         let finished = sqlx::query!("delete from environment_tombstones where environment_id = $1", id.0)
             .execute(&mut *transaction)
             .await?;

@@ -20,7 +20,7 @@ const RULES: &[Rule] = &[
     ("simulator", &[], &["digitalocean"]),
     ("agent-api", &["effects", "model"], &[]),
     ("cloud-init", &["agent-api"], &[]),
-    ("schema", &["model", "runtime"], &["cluster"]),
+    ("schema", &["effects", "model", "runtime"], &["cluster"]),
     // What the outside looks like, for all reconcilers of it.
     ("fleet", &["digitalocean", "model", "runtime", "schema"], &["cluster", "simulator"]),
     // What users and agents call: rows only, never the cloud or an engine.

@@ -88,6 +88,7 @@ async fn database(config: &ReplicaConfig, purpose: &str, max_connections: u32) -
     let options = ConnectOptions {
         max_connections,
         application_name: format!("toolplane serve: {purpose}"),
+        effects: config.effects.clone(),
         ..ConnectOptions::new(config.database_url.clone(), Some(Role::Controller))
     };
     Database::connect(&options).await.map_err(StartError::Database)
