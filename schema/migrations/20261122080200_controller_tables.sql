@@ -144,3 +144,25 @@ comment on column public.desired_sets.epoch is 'The agent_epoch that it was comp
 comment on column public.desired_sets.generation is 'Rises whenever the content changes.';
 comment on column public.desired_sets.instances is 'Every instance that should be on the droplet, with its container.';
 comment on column public.desired_sets.stored_at is 'When it was stored.';
+
+create table public.environment_firewalls (
+    environment_id uuid primary key,
+    do_firewall_id text,
+    announced_at timestamptz not null default clock_timestamp(),
+    epoch bigint not null,
+    ports integer[] not null default '{}',
+    closing jsonb not null default '{}' constraint closing_is_an_object check (jsonb_typeof(closing) = 'object'),
+    state text not null default 'Unknown' constraint state_is_known check (state in ('True', 'False', 'Unknown')),
+    reason text not null default 'Announced',
+    message text not null default ''
+);
+comment on table public.environment_firewalls is 'Each environment''s firewall, written before it is made and removed after it is gone.';
+comment on column public.environment_firewalls.environment_id is 'Whose. No foreign key: the firewall outlives the row.';
+comment on column public.environment_firewalls.do_firewall_id is 'DigitalOcean''s id, once the firewall was seen.';
+comment on column public.environment_firewalls.announced_at is 'When it was announced, before it was made.';
+comment on column public.environment_firewalls.epoch is 'The agent_epoch of the droplet that the ports are those of.';
+comment on column public.environment_firewalls.ports is 'Every port that may be open: written before it is opened, taken away after it was seen to be closed.';
+comment on column public.environment_firewalls.closing is 'The ports that have to close before their tools stop, each with the time at which that was asked.';
+comment on column public.environment_firewalls.state is 'Whether the firewall is as it should be: True, False or Unknown.';
+comment on column public.environment_firewalls.reason is 'One upper-camel-case word for programs.';
+comment on column public.environment_firewalls.message is 'A sentence for people; may be empty.';

@@ -230,6 +230,7 @@ as $$
 begin
     if old.do_droplet_id is not null
         or exists (select from public.provisioning_intents as intent where intent.environment_id = old.id)
+        or exists (select from public.environment_firewalls as firewall where firewall.environment_id = old.id)
     then
         insert into public.environment_tombstones (environment_id, user_id, do_droplet_id, ip_address, agent_epoch)
         values (old.id, old.user_id, old.do_droplet_id, old.ip_address, old.agent_epoch);
@@ -393,6 +394,8 @@ create trigger notify_change after insert or delete or update on public.provisio
 create trigger notify_change after insert or delete or update on public.environment_tombstones
     for each row execute function toolplane.notify_change('environment_id');
 create trigger notify_change after insert or delete or update on public.desired_sets
+    for each row execute function toolplane.notify_change('environment_id');
+create trigger notify_change after insert or delete or update on public.environment_firewalls
     for each row execute function toolplane.notify_change('environment_id');
 
 create trigger notify_presence after insert or delete on public.agent_reports

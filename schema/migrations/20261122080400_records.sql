@@ -44,6 +44,14 @@ select
     report.vitals as report_vitals,
     report.instances as report_instances,
     report.received_at as report_received_at,
+    firewall.do_firewall_id as firewall_id,
+    firewall.announced_at as firewall_announced_at,
+    firewall.epoch as firewall_epoch,
+    firewall.ports as firewall_ports,
+    firewall.closing as firewall_closing,
+    firewall.state as firewall_state,
+    firewall.reason as firewall_reason,
+    firewall.message as firewall_message,
     -- Looking first whether there are any halves the cost of a list of idle environments.
     case when exists (
         select from public.account_tool_instances as instance where instance.account_tool_environment_id = environment.id
@@ -56,6 +64,7 @@ from public.account_tool_environments as environment
 left join public.provisioning_intents as intent on intent.environment_id = environment.id and not intent.superseded
 left join public.desired_sets as desired on desired.environment_id = environment.id
 left join public.agent_reports as report on report.environment_id = environment.id
+left join public.environment_firewalls as firewall on firewall.environment_id = environment.id
 union all
 select
     tombstone.environment_id,
@@ -86,13 +95,22 @@ select
     report.vitals,
     report.instances,
     report.received_at,
+    firewall.do_firewall_id,
+    firewall.announced_at,
+    firewall.epoch,
+    firewall.ports,
+    firewall.closing,
+    firewall.state,
+    firewall.reason,
+    firewall.message,
     null
 from public.environment_tombstones as tombstone
 left join public.provisioning_intents as intent on intent.environment_id = tombstone.environment_id and not intent.superseded
 left join public.desired_sets as desired on desired.environment_id = tombstone.environment_id
-left join public.agent_reports as report on report.environment_id = tombstone.environment_id;
+left join public.agent_reports as report on report.environment_id = tombstone.environment_id
+left join public.environment_firewalls as firewall on firewall.environment_id = tombstone.environment_id;
 
-comment on view toolplane.environment_records is 'Each environment or tombstone with its latest intent, desired set, report and instances.';
+comment on view toolplane.environment_records is 'Each environment or tombstone with its latest intent, desired set, report, firewall and instances.';
 do $$
 declare
     field text;
@@ -110,6 +128,7 @@ begin
                 when field like 'intent\_%' then 'Of provisioning_intents, the latest.'
                 when field like 'desired\_%' and field <> 'desired_state' then 'Of desired_sets.'
                 when field like 'report\_%' then 'Of agent_reports.'
+                when field like 'firewall\_%' then 'Of environment_firewalls.'
                 when field = 'deleted_at' then 'Of environment_tombstones; null for a row that is there.'
                 else 'Of account_tool_environments, or of its tombstone.'
             end

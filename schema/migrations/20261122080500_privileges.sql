@@ -19,7 +19,7 @@ begin
             'public.tool_catalog', 'public.account_tool_environments', 'public.account_tool_instances',
             'public.agent_tool_instance_links', 'public.provisioning_intents', 'public.environment_tombstones',
             'public.reconcile_events', 'public.leases', 'public.agent_reports', 'public.desired_sets',
-            'toolplane.environment_records'
+            'public.environment_firewalls', 'toolplane.environment_records'
         ]::regclass[])
         union all
         select format('sequence %s', pg_catalog.pg_get_serial_sequence('public.reconcile_events', 'id'))
@@ -90,9 +90,12 @@ grant insert (id) on public.agent_tool_instance_links to service_role;
 
 -- What the control plane keeps for itself.
 grant select on public.provisioning_intents, public.environment_tombstones, public.leases, public.agent_reports,
-    public.desired_sets, toolplane.environment_records to service_role, toolplane_controller;
-grant insert, update on public.provisioning_intents, public.agent_reports, public.desired_sets to toolplane_controller;
-grant delete on public.environment_tombstones, public.agent_reports, public.desired_sets to toolplane_controller;
+    public.desired_sets, public.environment_firewalls, toolplane.environment_records to service_role, toolplane_controller;
+grant insert, update on public.provisioning_intents, public.agent_reports, public.desired_sets, public.environment_firewalls
+    to toolplane_controller;
+grant delete on public.environment_tombstones, public.agent_reports, public.desired_sets, public.environment_firewalls
+    to toolplane_controller;
+grant update (do_droplet_id) on public.environment_tombstones to toolplane_controller;
 grant update (holder, holder_name, epoch, expires_at) on public.leases to toolplane_controller;
 
 grant select on public.reconcile_events to authenticated, service_role, toolplane_controller;
@@ -112,6 +115,7 @@ alter table public.reconcile_events enable row level security;
 alter table public.leases enable row level security;
 alter table public.agent_reports enable row level security;
 alter table public.desired_sets enable row level security;
+alter table public.environment_firewalls enable row level security;
 -- Forced on the owner too, except where the owner's definer functions read and write.
 alter table public.tool_catalog force row level security;
 alter table public.agent_tool_instance_links force row level security;
@@ -124,7 +128,8 @@ begin
     foreach target in array array[
         'public.tool_catalog', 'public.account_tool_environments', 'public.account_tool_instances',
         'public.agent_tool_instance_links', 'public.provisioning_intents', 'public.environment_tombstones',
-        'public.reconcile_events', 'public.leases', 'public.agent_reports', 'public.desired_sets'
+        'public.reconcile_events', 'public.leases', 'public.agent_reports', 'public.desired_sets',
+        'public.environment_firewalls'
     ]::regclass[] loop
         execute format(
             'create policy control_plane on %s to service_role, toolplane_controller using (true) with check (true)', target

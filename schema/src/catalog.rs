@@ -69,7 +69,7 @@ impl Source for CatalogSource {
         watch::listen(&self.database).filter_map(async |heard| match heard {
             Ok(watch::Heard::Listening) => Some(Ok(Notification::Relist)),
             Ok(watch::Heard::Catalog(id)) => Some(Ok(Notification::Changed(id))),
-            Ok(watch::Heard::Environment(_)) => None,
+            Ok(watch::Heard::Environment(_) | watch::Heard::Fleet) => None,
             Err(error) => Some(Err(error)),
         })
     }

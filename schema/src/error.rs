@@ -92,6 +92,28 @@ impl Error {
     }
 }
 
+/// What an error of the database means to a pass.
+impl From<&Error> for runtime::Error {
+    fn from(error: &Error) -> Self {
+        let reason = match error {
+            Error::Fenced { .. } => "LeaseLost",
+            Error::IntentOpen(_) => "IntentOpen",
+            Error::NotWanted(_) => "NotWanted",
+            Error::NoIntent(_) => "IntentResolved",
+            Error::Refused(_) | Error::Row { .. } => "DatabaseRefused",
+            Error::Address(_) | Error::Database(_) | Error::ListenLost | Error::Migration(_) => "DatabaseUnavailable",
+        };
+        // An intent that is resolved already means only that the record was old.
+        let retriable = error.is_retriable() || matches!(error, Error::NoIntent(_));
+        let message = error.to_string();
+        if retriable {
+            Self::retriable(reason, message)
+        } else {
+            Self::terminal(reason, message)
+        }
+    }
+}
+
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         let refusal = error

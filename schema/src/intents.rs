@@ -4,7 +4,7 @@ use crate::{
     Database, Error, Fence,
     codec::{Spelled, Time, bigint, droplet_id},
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use model::{DropletId, EnvironmentId, Intent, IntentId, IntentKind, IntentOutcome};
 use std::{net::IpAddr, time::Duration};
 
@@ -23,6 +23,19 @@ pub struct EnrolmentRow {
     pub enrolment_expires_at: Timestamp,
     /// SHA-256 of the public key that enrolled, in hex.
     pub enrolled_key: Option<String>,
+}
+
+/// How far the latest intent is, by the database's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IntentStanding {
+    /// Which one that is.
+    pub intent: IntentId,
+    /// How long ago it was announced.
+    pub age: SignedDuration,
+    /// For how long a first enrolment is still taken; not positive once it is not.
+    pub enrolment_left: SignedDuration,
+    /// How many droplets in a row, its own the last, have had no agent that enrolled.
+    pub unenrolled: u32,
 }
 
 /// What became of an enrolment.
@@ -164,6 +177,37 @@ impl Database {
             outcome: row.outcome.map(|outcome| outcome.0),
         });
         Ok(intents.collect())
+    }
+
+    /// How far the environment's latest intent is; `None` when it never had one. Ages are told and not times, so that they can
+    /// be compared with a clock that disagrees with the database's.
+    pub async fn intent_standing(&self, id: EnvironmentId) -> Result<Option<IntentStanding>, Error> {
+        let row = sqlx::query!(
+            r#"select intent.id,
+                extract(epoch from clock_timestamp() - intent.announced_at)::float8 as "age!",
+                extract(epoch from intent.enrolment_expires_at - clock_timestamp())::float8 as "enrolment_left!",
+                (
+                    select count(*)
+                    from provisioning_intents as earlier
+                    where earlier.environment_id = $1 and earlier.do_droplet_id is not null and earlier.epoch > coalesce((
+                        select max(enrolled.epoch)
+                        from provisioning_intents as enrolled
+                        where enrolled.environment_id = $1 and enrolled.enrolled_key is not null
+                    ), 0)
+                ) as "unenrolled!"
+            from provisioning_intents as intent
+            where intent.environment_id = $1 and not intent.superseded"#,
+            id.0,
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        let seconds = |seconds| SignedDuration::try_from_secs_f64(seconds).unwrap_or(SignedDuration::ZERO);
+        Ok(row.map(|row| IntentStanding {
+            intent: row.id.into(),
+            age: seconds(row.age),
+            enrolment_left: seconds(row.enrolment_left),
+            unenrolled: u32::try_from(row.unenrolled).unwrap_or(u32::MAX),
+        }))
     }
 
     /// What an enrolling agent is judged by; `None` for an intent that there is not.

@@ -8,7 +8,7 @@
 //!
 //! # Files
 //! One for each noun: [`Database`] has its methods spread over `environments.rs`, `instances.rs`, `intents.rs`, `leases.rs`,
-//! `events.rs`, `agents.rs`, `desired_sets.rs`, `tombstones.rs`, `catalog.rs`, `records.rs` (what reflectors hold), `apply.rs`
+//! `events.rs`, `agents.rs`, `desired_sets.rs`, `firewalls.rs`, `tombstones.rs`, `catalog.rs`, `records.rs` (what reflectors hold), `apply.rs`
 //! (what the command line writes), `describe.rs` (what people ask beside), `migrations.rs`, `doctor.rs`. `watch.rs` turns notifications into a stream.
 //!
 //! # How values travel
@@ -31,6 +31,8 @@ mod environments;
 mod error;
 mod events;
 mod fence;
+mod firewalls;
+mod fleet;
 mod instances;
 mod intents;
 mod leases;
@@ -47,7 +49,9 @@ pub use describe::LeaseHolder;
 pub use error::{Error, Refusal};
 pub use events::{EventFilter, EventPlace, RecordedEvent};
 pub use fence::{Fence, Written};
+pub use firewalls::FirewallState;
+pub use fleet::{FleetKind, FleetLoad, FleetPublication, FleetRow, FleetSweep, SWEEPING_SHARD, Standing};
 pub use instances::InstanceFilter;
-pub use intents::{Enrolled, EnrolmentRow};
-pub use leases::{LeaseConfig, LeaseKeeper};
+pub use intents::{Enrolled, EnrolmentRow, IntentStanding};
+pub use leases::{LeaseConfig, LeaseKeeper, ShardHold};
 pub use records::{RecordSource, Records};

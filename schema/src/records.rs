@@ -11,13 +11,17 @@ use crate::{
 use futures::{Stream, StreamExt, TryStreamExt, stream, stream::BoxStream};
 use jiff::Timestamp;
 use model::{
-    AgentReport, Conditions, DesiredInstance, DesiredSet, DropletVitals, Environment, EnvironmentId, EnvironmentRecord,
-    EnvironmentSpec, EnvironmentStatus, Instance, InstanceReport, Intent, ReceivedReport, Stamp, Subject, Tombstone, Tools,
-    UserId,
+    AgentReport, ConditionStatus, Conditions, DesiredInstance, DesiredSet, DropletVitals, Environment, EnvironmentId,
+    EnvironmentRecord, EnvironmentSpec, EnvironmentStatus, Instance, InstanceReport, Intent, ReceivedReport, RecordedFirewall,
+    Stamp, Subject, Tombstone, Tools, UserId,
 };
 use runtime::{Fetched, Notification, Source};
 use sqlx::types::{Json, Uuid};
-use std::{collections::HashMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::IpAddr,
+    sync::Arc,
+};
 use tokio::sync::watch as channel;
 
 /// A row of `toolplane.environment_records`. Columns of the row itself are null for a tombstone.
@@ -63,6 +67,14 @@ struct Row {
     report_vitals: Option<Json<DropletVitals>>,
     report_instances: Option<Json<Vec<InstanceReport>>>,
     report_received_at: Option<Time>,
+    firewall_id: Option<String>,
+    firewall_announced_at: Option<Time>,
+    firewall_epoch: Option<i64>,
+    firewall_ports: Option<Vec<i32>>,
+    firewall_closing: Option<Json<BTreeMap<u16, Timestamp>>>,
+    firewall_state: Option<Spelled<ConditionStatus>>,
+    firewall_reason: Option<String>,
+    firewall_message: Option<String>,
     instances: Option<Json<Vec<Instance>>>,
 }
 
@@ -85,7 +97,10 @@ macro_rules! records_where {
                 report_sequence, report_applied_epoch, report_applied_generation, report_agent_version,
                 report_vitals as "report_vitals: Json<DropletVitals>",
                 report_instances as "report_instances: Json<Vec<InstanceReport>>",
-                report_received_at as "report_received_at: Time", instances as "instances: Json<Vec<Instance>>"
+                report_received_at as "report_received_at: Time", firewall_id,
+                firewall_announced_at as "firewall_announced_at: Time", firewall_epoch, firewall_ports,
+                firewall_closing as "firewall_closing: Json<BTreeMap<u16, Timestamp>>",
+                firewall_state as "firewall_state: Spelled<_>", firewall_reason, firewall_message, instances as "instances: Json<Vec<Instance>>"
             from toolplane.environment_records
             "# + $condition,
             $($argument),*
@@ -135,6 +150,7 @@ impl Row {
         let id = self.id;
         let intent = self.intent();
         let tools = self.tools();
+        let firewall = self.firewall();
         let subject = self.subject().ok_or_else(|| Error::Row {
             row: format!("environment {id}"),
             source: "neither a row nor a tombstone".into(),
@@ -143,6 +159,7 @@ impl Row {
             subject,
             intent: intent.map(Box::new),
             tools: tools.map(Box::new),
+            firewall: firewall.map(Box::new),
         })
     }
 
@@ -212,6 +229,20 @@ impl Row {
             instances: instances.unwrap_or_default(),
             desired,
             report,
+        })
+    }
+
+    fn firewall(&mut self) -> Option<RecordedFirewall> {
+        let ports = self.firewall_ports.take()?;
+        Some(RecordedFirewall {
+            id: self.firewall_id.take(),
+            announced_at: self.firewall_announced_at?.to_jiff(),
+            epoch: self.firewall_epoch?,
+            ports: ports.into_iter().filter_map(|port| u16::try_from(port).ok()).collect(),
+            closing: self.firewall_closing.take()?.0,
+            state: self.firewall_state?.0,
+            reason: self.firewall_reason.take()?.as_str().into(),
+            message: self.firewall_message.take()?,
         })
     }
 
@@ -333,7 +364,7 @@ impl Source for RecordSource {
         let heard = watch::listen(&self.database).filter_map(async |heard| match heard {
             Ok(watch::Heard::Listening) => Some(Ok(Notification::Relist)),
             Ok(watch::Heard::Environment(id)) if self.gives(id) => Some(Ok(Notification::Changed(id))),
-            Ok(watch::Heard::Environment(_) | watch::Heard::Catalog(_)) => None,
+            Ok(watch::Heard::Environment(_) | watch::Heard::Catalog(_) | watch::Heard::Fleet) => None,
             Err(error) => Some(Err(error)),
         });
         stream::select(heard, changed)

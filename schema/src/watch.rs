@@ -20,13 +20,21 @@ pub(crate) enum Heard {
     Environment(EnvironmentId),
     /// A catalog entry.
     Catalog(CatalogId),
+    /// A sweep was stored.
+    Fleet,
 }
 
 impl Database {
     /// An item for each change that is told of, and one when that begins; for those who then read what they show. A lost
     /// connection ends it with an error.
     pub fn changes(&self) -> impl Stream<Item = Result<(), Error>> + Send + 'static {
-        listen(self).map_ok(drop)
+        listen(self).try_filter_map(async |heard| {
+            Ok(match heard {
+                Heard::Listening | Heard::Environment(_) | Heard::Catalog(_) => Some(()),
+                // Of a fleet that is as it was.
+                Heard::Fleet => None,
+            })
+        })
     }
 }
 
@@ -63,6 +71,7 @@ fn understood(payload: &str) -> Option<Heard> {
     match kind {
         "environment" => Some(Heard::Environment(id.parse().ok()?)),
         "catalog" => Some(Heard::Catalog(id.parse().ok()?)),
+        "fleet" => Some(Heard::Fleet),
         _ => None,
     }
 }

@@ -3,20 +3,19 @@
 //! Owns: that it is there and says what it should. Must not: know environments. Promises: of several replicas only the one that
 //! holds the first shard works on it.
 
-use crate::{
-    act,
-    decide::{Action, Policy, Wanted, settle},
-    rules,
-};
+use crate::{act, action::CloudAction, decide::Policy, failure::cloud, observe, rules};
 use digitalocean::{Client, FirewallSpec};
-use fleet::{Firewalls, firewalls::Observed};
+use fleet::{Firewalls, Trust, firewalls::Observed};
 use futures::{Stream, stream};
-use jiff::Timestamp;
-use model::InstallationId;
-use runtime::{Error, Plan, Read, Reason, Reconciler, Wake};
+use jiff::{SignedDuration, Timestamp};
+use model::{Cause, Explain, InstallationId};
+use runtime::{Error, Observation, Plan, Read, Reason, Reconciler, Wake};
 use schema::LeaseKeeper;
 use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
+
+/// How soon to ask again for what was not known.
+const RECHECK: SignedDuration = SignedDuration::from_secs(10);
 
 /// The shard whose holder works on what the installation has once.
 const SHARD: u16 = 0;
@@ -55,11 +54,53 @@ impl BaseFirewallReconciler {
     }
 }
 
+/// Decides one pass over the base firewall.
+pub fn decide(policy: &Policy, observed: &Observed, now: Timestamp) -> Plan<CloudAction, ()> {
+    let spec = rules::base(&policy.installation, &policy.sources);
+    let again = Plan {
+        requeue: Some(RECHECK),
+        ..Plan::noop()
+    };
+    let age = observed
+        .read_at
+        .map_or(SignedDuration::MAX, |read_at| now.duration_since(read_at));
+    let action = match (&observed.firewall, &observed.trust) {
+        (Observation::Unknown, Trust::Trusted | Trust::Withheld { .. }) | (Observation::Absent, Trust::Withheld { .. }) => {
+            return again;
+        }
+        (Observation::Absent | Observation::Present(_), Trust::Trusted | Trust::Withheld { .. }) if age > policy.max_age => {
+            return again;
+        }
+        (Observation::Present(known), Trust::Trusted | Trust::Withheld { .. }) if known.spec == spec => return Plan::noop(),
+        (Observation::Absent, Trust::Trusted) => CloudAction::Create {
+            spec: spec.clone(),
+            unfit: 0,
+            cause: Cause::observation("the installation has no base firewall"),
+        },
+        (Observation::Present(known), Trust::Trusted | Trust::Withheld { .. }) => CloudAction::Update {
+            id: known.id.clone(),
+            spec: spec.clone(),
+            unfit: 0,
+            cause: Cause::observation("the base firewall is not what backend_cidrs and admin_cidrs say"),
+        },
+    };
+    // Tags that a firewall names have to exist before it.
+    let tags = spec.tags.iter().map(|tag| CloudAction::EnsureTag {
+        tag: tag.clone(),
+        cause: Cause::observation("the base firewall applies by it"),
+    });
+    Plan {
+        actions: tags.chain([action]).collect(),
+        status: None,
+        requeue: None,
+    }
+}
+
 impl Reconciler for BaseFirewallReconciler {
     type Key = InstallationId;
     type Desired = FirewallSpec;
     type Observed = Observed;
-    type Action = Action;
+    type Action = CloudAction;
     type Status = ();
 
     const KIND: &'static str = "base_firewall";
@@ -72,23 +113,23 @@ impl Reconciler for BaseFirewallReconciler {
     async fn observe(&self, _: &InstallationId, desired: &FirewallSpec, read: Read) -> Result<Observed, Error> {
         match read {
             Read::Cached => Ok(self.firewalls.observed(&desired.name)),
-            Read::Authoritative => act::read(&self.client, &self.firewalls, &desired.name, None).await,
+            Read::Authoritative => {
+                let read = observe::one(&self.client, &self.firewalls, &desired.name, None, None).await;
+                read.map(|(firewall, _)| firewall).map_err(|error| cloud(&error))
+            }
         }
     }
 
-    fn decide(&self, desired: &FirewallSpec, observed: &Observed, now: Timestamp) -> Plan<Action, ()> {
-        let wanted = Wanted::Firewall {
-            spec: desired.clone(),
-            closed: 0,
-        };
-        settle(&wanted, observed, self.policy.max_age, now)
+    fn decide(&self, _: &FirewallSpec, observed: &Observed, now: Timestamp) -> Plan<CloudAction, ()> {
+        decide(&self.policy, observed, now)
     }
 
-    async fn act(&self, _: &InstallationId, desired: &FirewallSpec, action: &Action) -> Result<(), Error> {
-        let told = act::carry_out(&self.client, &self.firewalls, &desired.name, action).await?;
+    async fn act(&self, _: &InstallationId, desired: &FirewallSpec, action: &CloudAction) -> Result<(), Error> {
+        act::request(&self.client, &self.firewalls, &desired.name, action).await?;
         // Events belong to environments, and this to none of them.
-        if let Some((reason, message)) = told {
-            tracing::info!(reason, "{message}");
+        if let Some(reason) = act::told(action) {
+            let explained = action.explain();
+            tracing::info!(reason, cause = %explained.cause, "{}", explained.message);
         }
         Ok(())
     }
@@ -100,8 +141,9 @@ impl Reconciler for BaseFirewallReconciler {
         _: Option<()>,
         failure: Option<&Error>,
     ) -> Result<(), Error> {
+        // Environments say so too, by their condition `FirewallReady`.
         if let Some(failure) = failure {
-            tracing::warn!(error = %failure, "the base firewall is not as it should be");
+            tracing::error!(error = %failure, "the base firewall is not as it should be");
         }
         Ok(())
     }

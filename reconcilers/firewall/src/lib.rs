@@ -4,26 +4,43 @@
 //! beyond the recorded id, or touch a firewall whose whole name is not one of ours. Promises: see [`decide`].
 
 mod act;
+pub mod action;
 pub mod base;
 pub mod decide;
+mod failure;
+pub mod observe;
 pub mod rules;
 
+pub use action::{Action, CloudAction};
 pub use base::BaseFirewallReconciler;
-pub use decide::{Action, Policy};
+pub use decide::Policy;
+pub use observe::Observed;
 pub use rules::Sources;
 
 use digitalocean::Client;
-use fleet::{Firewalls, firewalls::Observed, names, sweep};
-use futures::Stream;
+use fleet::{Firewalls, names};
+use futures::{Stream, StreamExt, stream};
 use jiff::Timestamp;
-use model::{DropletId, EnvironmentId, EnvironmentRecord, Event, EventType, record::Subject};
-use runtime::{Error, Plan, Read, Reconciler, Store, Wake};
-use schema::{Database, LeaseKeeper};
+use model::{ConditionStatus, DropletId, EnvironmentId, EnvironmentRecord, Event, EventType, record::Subject};
+use runtime::{Error, Observation, Plan, Read, Reason, Reconciler, Store, Wake};
+use schema::{Database, FirewallState, LeaseKeeper};
 use std::{sync::Arc, time::Duration};
-use tokio_util::sync::CancellationToken;
+use tokio::time::{MissedTickBehavior, interval};
 
 /// `reconcile_events.actor` of everything here.
 pub const ACTOR: &str = "firewall-reconciler";
+
+/// How often firewalls without an environment are looked for.
+const ORPHANS_EVERY: Duration = Duration::from_mins(1);
+
+/// Whose firewall a pass is about.
+#[derive(Clone, Debug)]
+pub enum Desired {
+    /// An environment's, or a deleted one's.
+    Environment(Arc<EnvironmentRecord>),
+    /// Nobody's: it is named for an environment that has neither a row nor a tombstone.
+    Nobody,
+}
 
 /// The reconciler of environments' firewalls. One for each process.
 #[derive(Debug)]
@@ -56,14 +73,20 @@ impl FirewallReconciler {
         }
     }
 
-    /// The environments to work on beside those whose record changed: those whose firewall changed.
+    /// The environments to work on beside those whose record changed: those whose firewall changed, and, once a minute, those
+    /// that have a firewall and nothing else.
     pub fn wakes(&self) -> impl Stream<Item = Wake<EnvironmentId>> + Send + use<> {
-        self.firewalls.changes()
-    }
-
-    /// What has to run beside the controller: the sweep of all firewalls, once in `every`. Ends at shutdown.
-    pub fn background(&self, every: Duration, shutdown: CancellationToken) -> impl Future<Output = ()> + Send + use<> {
-        sweep::firewalls(self.client.clone(), self.firewalls.clone(), every, shutdown)
+        let mut ticks = interval(ORPHANS_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (firewalls, records) = (self.firewalls.clone(), self.records.clone());
+        let orphans = stream::unfold((ticks, firewalls, records), async |(mut ticks, firewalls, records)| {
+            ticks.tick().await;
+            let owned = firewalls.owned().into_iter().map(|(id, _)| id);
+            let orphans: Vec<_> = owned.filter(|id| records.get(id).is_none()).collect();
+            let wakes = stream::iter(orphans).map(|id| Wake::now(id, Reason::Related));
+            Some((wakes, (ticks, firewalls, records)))
+        });
+        stream::select(self.firewalls.changes(), Box::pin(orphans.flatten()))
     }
 
     fn name(&self, key: EnvironmentId) -> String {
@@ -89,84 +112,98 @@ impl FirewallReconciler {
 
 impl Reconciler for FirewallReconciler {
     type Key = EnvironmentId;
-    type Desired = Arc<EnvironmentRecord>;
+    type Desired = Desired;
     type Observed = Observed;
     type Action = Action;
-    type Status = ();
+    type Status = FirewallState;
 
     const KIND: &'static str = "firewall";
 
-    async fn load(&self, key: &EnvironmentId, read: Read) -> Result<Option<Arc<EnvironmentRecord>>, Error> {
-        match read {
-            Read::Cached => Ok(self.records.get(key)),
+    async fn load(&self, key: &EnvironmentId, read: Read) -> Result<Option<Desired>, Error> {
+        let record = match read {
+            Read::Cached => self.records.get(key),
             Read::Authoritative => {
                 let record = self.database.record_get(*key).await;
-                Ok(record.map_err(|error| database(&error))?.map(Arc::new))
+                record.map_err(|error| Error::from(&error))?.map(Arc::new)
             }
+        };
+        if let Some(record) = record {
+            return Ok(Some(Desired::Environment(record)));
+        }
+        // A replica without the shard's lease holds none of its records either.
+        let ours = self.leases.fence(key.shard()).is_some();
+        let seen = matches!(self.firewalls.observed(&self.name(*key)).firewall, Observation::Present(_));
+        Ok((ours && seen).then_some(Desired::Nobody))
+    }
+
+    async fn observe(&self, key: &EnvironmentId, desired: &Desired, read: Read) -> Result<Observed, Error> {
+        if read == Read::Cached {
+            return Ok(observe::cached(&self.policy, &self.firewalls, *key));
+        }
+        let (recorded, droplet) = match desired {
+            Desired::Environment(record) => (
+                record.firewall.as_ref().and_then(|firewall| firewall.id.as_deref()),
+                droplet(record),
+            ),
+            Desired::Nobody => (None, None),
+        };
+        observe::read(&self.client, &self.policy, &self.firewalls, *key, recorded, droplet).await
+    }
+
+    fn decide(&self, desired: &Desired, observed: &Observed, now: Timestamp) -> Plan<Action, FirewallState> {
+        match desired {
+            Desired::Environment(record) => decide::decide(&self.policy, record, observed, now),
+            Desired::Nobody => decide::decide_orphan(&self.policy, observed, now),
         }
     }
 
-    async fn observe(&self, key: &EnvironmentId, desired: &Arc<EnvironmentRecord>, read: Read) -> Result<Observed, Error> {
-        let name = self.name(*key);
-        match read {
-            Read::Cached => Ok(self.firewalls.observed(&name)),
-            Read::Authoritative => act::read(&self.client, &self.firewalls, &name, droplet(desired)).await,
-        }
-    }
-
-    fn decide(&self, desired: &Arc<EnvironmentRecord>, observed: &Observed, now: Timestamp) -> Plan<Action, ()> {
-        decide::decide(&self.policy, desired, observed, now)
-    }
-
-    async fn act(&self, key: &EnvironmentId, _: &Arc<EnvironmentRecord>, action: &Action) -> Result<(), Error> {
-        if self.leases.fence(key.shard()).is_none() {
-            return Err(Error::retriable(
-                "LeaseLost",
-                format!("the lease of shard {} is not held", key.shard()),
-            ));
-        }
-        let told = act::carry_out(&self.client, &self.firewalls, &self.name(*key), action).await?;
-        if let Some((reason, message)) = told {
-            let cause = "the ports of running tools, or the droplet, are others than the firewall's";
-            self.record(*key, EventType::Normal, reason, message, cause).await;
-        }
-        Ok(())
+    async fn act(&self, key: &EnvironmentId, _: &Desired, action: &Action) -> Result<(), Error> {
+        self.carry_out(*key, action).await
     }
 
     async fn write_status(
         &self,
         key: &EnvironmentId,
-        _: &Arc<EnvironmentRecord>,
-        _: Option<()>,
+        desired: &Desired,
+        status: Option<FirewallState>,
         failure: Option<&Error>,
     ) -> Result<(), Error> {
         if let Some(failure) = failure {
             let message = failure.message().to_owned();
-            self.record(
-                *key,
-                EventType::Warning,
-                failure.reason(),
-                message,
-                "a pass could not be finished",
-            )
-            .await;
+            let cause = "a pass could not be finished";
+            self.record(*key, EventType::Warning, failure.reason(), message, cause).await;
         }
-        Ok(())
+        let Desired::Environment(record) = desired else {
+            return Ok(());
+        };
+        let failed = failure.and_then(|failure| failed(record, failure));
+        let Some(state) = failed.or(status) else {
+            return Ok(());
+        };
+        let written = self.database.firewall_state_write(&self.fence(*key)?, *key, &state).await;
+        written.map_err(|error| Error::from(&error))
     }
+}
+
+/// How a firewall is when a pass failed; `None` when the record says so already. The first sentence stays for as long as the
+/// reason is the same, because every change of the record wakes its key, and would undo the backoff.
+fn failed(record: &EnvironmentRecord, failure: &Error) -> Option<FirewallState> {
+    let said = record
+        .firewall
+        .as_ref()
+        .is_some_and(|firewall| firewall.reason == failure.reason());
+    // What is only older than it was taken for is read again at once.
+    let passing = matches!(failure.reason(), "FirewallRecordStale" | "LeaseLost" | "FirewallExists");
+    (!said && !passing).then(|| FirewallState {
+        state: ConditionStatus::False,
+        reason: failure.reason().into(),
+        message: failure.message().to_owned(),
+    })
 }
 
 fn droplet(record: &EnvironmentRecord) -> Option<DropletId> {
     match &record.subject {
         Subject::Row(row) => row.status.droplet_id,
         Subject::Tombstone(tombstone) => tombstone.droplet_id,
-    }
-}
-
-/// An error of the database.
-fn database(error: &schema::Error) -> Error {
-    if error.is_retriable() {
-        Error::retriable("DatabaseUnavailable", error.to_string())
-    } else {
-        Error::terminal("DatabaseRefused", error.to_string())
     }
 }

@@ -12,8 +12,11 @@ use std::collections::BTreeSet;
 /// The agent's port on every droplet.
 pub const AGENT_PORT: u16 = 30_000;
 
-/// The most rules that DigitalOcean takes in one firewall.
-const MOST_RULES: usize = 50;
+/// The most rules that DigitalOcean takes in one firewall, in and out together.
+pub const MOST_RULES: usize = 50;
+
+/// The most addresses that it takes in one rule.
+pub const MOST_SOURCES: usize = 1_000;
 
 /// From where what is let in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +28,8 @@ pub struct Sources {
 }
 
 /// The base firewall: on every droplet by the installation's tag. SSH from the administrators, the agent's port and ping from
-/// the control plane, nothing else in; everything out.
+/// the control plane, nothing else in; everything out. DigitalOcean's limit of ten droplets a firewall is one of those that are
+/// named by id; how many carry a tag is not limited, and one tag is far from the limit of five.
 pub fn base(installation: &InstallationId, sources: &Sources) -> FirewallSpec {
     let mut inbound_rules = vec![
         inbound(Protocol::Tcp, Ports::One(AGENT_PORT), &sources.backend),
@@ -54,18 +58,17 @@ pub fn base(installation: &InstallationId, sources: &Sources) -> FirewallSpec {
 }
 
 /// An environment's firewall: the ports of its tools, from the control plane. Ping keeps it valid while there is no port, for a
-/// firewall has at least one rule. Returns also how many ports did not fit: those stay closed.
+/// firewall has at least one rule. Returns also the ports that did not fit: those stay closed.
 pub fn environment(
     installation: &InstallationId,
     environment: EnvironmentId,
     droplet: DropletId,
     ports: &BTreeSet<u16>,
     sources: &Sources,
-) -> (FirewallSpec, usize) {
+) -> (FirewallSpec, BTreeSet<u16>) {
     let ranges = ranges(ports);
     let room = MOST_RULES - 1;
-    let width = |(low, high): &(u16, u16)| usize::from(high - low) + 1;
-    let closed = ranges.iter().skip(room).map(width).sum();
+    let unfit = ranges.iter().skip(room).flat_map(|(low, high)| *low..=*high).collect();
     let tools = ranges.iter().take(room).map(|(low, high)| {
         let ports = if low == high {
             Ports::One(*low)
@@ -82,7 +85,7 @@ pub fn environment(
         droplet_ids: vec![droplet.0],
         tags: Vec::new(),
     };
-    (normalised(spec), closed)
+    (normalised(spec), unfit)
 }
 
 fn inbound(protocol: Protocol, ports: Ports, from: &[IpNet]) -> InboundRule {
@@ -130,7 +133,7 @@ mod tests {
         );
         let ports: Vec<String> = spec.inbound_rules.iter().map(|rule| rule.ports.to_string()).collect();
         assert_eq!(ports, ["31005", "31000-31002", "0"]);
-        assert_eq!((spec.droplet_ids, closed), (vec![7], 0));
+        assert_eq!((spec.droplet_ids, closed.len()), (vec![7], 0));
     }
 
     #[test]
@@ -143,7 +146,7 @@ mod tests {
             &ports,
             &sources(),
         );
-        assert_eq!((spec.inbound_rules.len(), closed), (50, 11));
+        assert_eq!((spec.inbound_rules.len(), closed.len()), (50, 11));
     }
 
     #[test]

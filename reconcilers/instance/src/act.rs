@@ -1,42 +1,72 @@
 //! Carrying out one action. Owns: storing sets, pushing them, writing statuses. Must not: choose what to do. Promises: each action
 //! is safe to repeat; an agent that holds a newer set than the pushed one is no failure, for then somebody else is ahead.
 
-use crate::{Action, InstanceReconciler, status::event};
+use crate::{Action, InstanceReconciler, decide::listed, status::event};
 use agent_api::PutOutcome;
 use futures::{Stream, StreamExt, stream};
-use model::{CatalogEntry, CatalogId, DesiredSet, EnvironmentId, EnvironmentRecord, Event, EventType, Stamp};
+use model::{CatalogEntry, CatalogId, Cause, DesiredSet, EnvironmentId, EnvironmentRecord, Event, EventType, Stamp};
 use runtime::{Error, Reason, Store, Wake};
 use schema::{Fence, Written};
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr};
 
 impl InstanceReconciler {
     pub(crate) async fn carry_out(&self, id: EnvironmentId, action: &Action) -> Result<(), Error> {
         match action {
-            Action::StoreDesiredSet { expected, set } => self.store(id, *expected, set).await,
-            Action::PushDesiredSet { address, set } => self.push(id, *address, set).await,
+            Action::StoreDesiredSet {
+                expected,
+                set,
+                left_open,
+                cause,
+            } => self.store(id, *expected, set, left_open, cause).await,
+            Action::ClosePorts { ports, cause } => self.close(id, ports, cause).await,
+            Action::PushDesiredSet { address, set, cause } => self.push(id, *address, set, cause).await,
         }
     }
 
-    async fn store(&self, id: EnvironmentId, expected: Option<Stamp>, set: &DesiredSet) -> Result<(), Error> {
-        let stored = self.database.desired_set_store(&self.fence(id)?, id, expected, set).await;
-        match stored.map_err(|error| database(&error))? {
+    async fn store(
+        &self,
+        id: EnvironmentId,
+        expected: Option<Stamp>,
+        set: &DesiredSet,
+        left_open: &BTreeSet<u16>,
+        cause: &Cause,
+    ) -> Result<(), Error> {
+        let fence = self.fence(id)?;
+        let stored = self.database.desired_set_store(&fence, id, expected, set, left_open).await;
+        match stored.map_err(|error| Error::from(&error))? {
             Written::Done => {}
             Written::Stale => {
-                let message = "the desired set has moved on; it is compiled again";
+                let message = "the desired set, or what may be open of its ports, has moved on; it is compiled again";
                 return Err(Error::retriable("DesiredSetStale", message));
             }
         }
         let message = format!("a desired set of {} instances is stored", set.instances.len());
-        let cause = format!(
-            "the rows compile to generation {} of epoch {}",
-            set.stamp.generation, set.stamp.epoch
-        );
-        self.record(event(id, EventType::Normal, "DesiredSetStored", message, cause))
+        self.record(event(id, EventType::Normal, "DesiredSetStored", message, cause.to_string()))
             .await;
+        if !left_open.is_empty() {
+            let message = format!("tools stop although {} could not be closed in time", listed(left_open));
+            let waited = "DigitalOcean did not confirm that it is closed within the port patience".to_owned();
+            self.record(event(id, EventType::Warning, "PortLeftOpen", message, waited))
+                .await;
+        }
         Ok(())
     }
 
-    async fn push(&self, id: EnvironmentId, address: IpAddr, set: &DesiredSet) -> Result<(), Error> {
+    async fn close(&self, id: EnvironmentId, ports: &BTreeSet<u16>, cause: &Cause) -> Result<(), Error> {
+        let asked = self.database.firewall_close(&self.fence(id)?, id, ports).await;
+        match asked.map_err(|error| Error::from(&error))? {
+            // Without a firewall on record no port is open, and the change of the record wakes the key.
+            Written::Done | Written::Stale => {}
+        }
+        if !ports.is_empty() {
+            let message = format!("{} is closed before the tools behind it stop", listed(ports));
+            self.record(event(id, EventType::Normal, "PortsClosing", message, cause.to_string()))
+                .await;
+        }
+        Ok(())
+    }
+
+    async fn push(&self, id: EnvironmentId, address: IpAddr, set: &DesiredSet, cause: &Cause) -> Result<(), Error> {
         let client = self.agents.client(id, set.stamp.epoch, address);
         let client = client.map_err(|error| Error::terminal("AgentClient", error.to_string()))?;
         match client.put_desired_set(set).await {
@@ -48,12 +78,11 @@ impl InstanceReconciler {
             // The agent asks for the set with its next heartbeat. What is refused now may be taken after its next enrolment.
             Err(error) => return Err(Error::retriable("AgentUnreachable", format!("{address}: {error}"))),
         }
-        let cause = format!(
-            "generation {} of epoch {} was not applied",
+        let message = format!(
+            "the agent took generation {} of epoch {}",
             set.stamp.generation, set.stamp.epoch
         );
-        let message = "the agent took the desired set".to_owned();
-        self.record(event(id, EventType::Normal, "DesiredSetPushed", message, cause))
+        self.record(event(id, EventType::Normal, "DesiredSetPushed", message, cause.to_string()))
             .await;
         Ok(())
     }
@@ -69,15 +98,6 @@ impl InstanceReconciler {
         if let Err(error) = self.database.event_record(&event).await {
             tracing::warn!(%error, reason = event.reason, "an event could not be recorded");
         }
-    }
-}
-
-/// An error of the database.
-pub(crate) fn database(error: &schema::Error) -> Error {
-    match error {
-        schema::Error::Fenced { .. } => Error::retriable("LeaseLost", error.to_string()),
-        retriable if retriable.is_retriable() => Error::retriable("DatabaseUnavailable", error.to_string()),
-        terminal => Error::terminal("DatabaseRefused", terminal.to_string()),
     }
 }
 

@@ -1,17 +1,23 @@
 //! An environment's instance rows, compiled into the desired set of its agent. Owns: what is in the set. Must not: know what the
 //! agent made of it. Promises: rows that did not change give the same set; a row that cannot be run as it is harms no other,
-//! and what it ran before goes on running.
+//! and what it ran before goes on running; a tool whose port may be open is neither stopped, replaced nor removed before that
+//! port is closed, or was waited for long enough.
 
 use crate::{
     Desired,
     container::{Refusal, container},
     ports::Ports,
 };
+use jiff::{SignedDuration, Timestamp};
 use model::{
     DesiredInstance, DesiredSet, EnvironmentDesiredState, EnvironmentRecord, Instance, InstanceDesiredState, InstanceId, Stamp,
     Tools, desired::RunState, record::Subject,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// While an environment has this condition, its tools are stopped, or are to stop: its droplet goes, or is about to be switched
+/// off.
+const TOOLS_STOPPED: &str = "ToolsStopped";
 
 /// What rows come to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +28,12 @@ pub(crate) struct Compilation {
     pub(crate) refusals: BTreeMap<InstanceId, Refusal>,
     /// Rows whose catalog entry is not known here yet: what they say is unknown, not wrong.
     pub(crate) unread: Vec<InstanceId>,
+    /// The ports that have to close before the set can say what the rows say.
+    pub(crate) closing: BTreeSet<u16>,
+    /// The ports that were waited for long enough: their tools change although they may be open.
+    pub(crate) left_open: BTreeSet<u16>,
+    /// When the wait for the next port is over.
+    pub(crate) patience: Option<SignedDuration>,
 }
 
 impl Compilation {
@@ -53,14 +65,15 @@ impl Compilation {
 pub(crate) fn hosts(record: &EnvironmentRecord) -> bool {
     match &record.subject {
         Subject::Row(row) => match row.spec.desired_state {
-            EnvironmentDesiredState::Active => true,
+            EnvironmentDesiredState::Active => row.status.conditions.get(TOOLS_STOPPED).is_none(),
             EnvironmentDesiredState::Deleted => false,
         },
         Subject::Tombstone(_) => false,
     }
 }
 
-pub(crate) fn compile(desired: &Desired, tools: &Tools) -> Compilation {
+/// Compiles the rows. `patience` is how long a port is waited for.
+pub(crate) fn compile(desired: &Desired, tools: &Tools, patience: SignedDuration, now: Timestamp) -> Compilation {
     let hosted = hosts(&desired.record);
     let previous = tools.desired.as_ref().map_or(&[][..], |set| &set.instances[..]);
     let mut ports = ports(&desired.record, tools, previous);
@@ -68,6 +81,9 @@ pub(crate) fn compile(desired: &Desired, tools: &Tools) -> Compilation {
         instances: Vec::with_capacity(tools.instances.len()),
         refusals: BTreeMap::new(),
         unread: Vec::new(),
+        closing: BTreeSet::new(),
+        left_open: BTreeSet::new(),
+        patience: None,
     };
     for row in &tools.instances {
         let before = find(previous, row.id);
@@ -84,21 +100,58 @@ pub(crate) fn compile(desired: &Desired, tools: &Tools) -> Compilation {
         };
         compilation.instances.extend(compiled);
     }
-    compilation.instances.sort_unstable_by_key(|instance| instance.instance_id);
-    // A row whose effect did not change keeps the generation that it was compiled from, so that renaming an instance costs its
-    // droplet nothing.
     for instance in &mut compilation.instances {
         if let Some(before) = find(previous, instance.instance_id) {
-            let as_before = DesiredInstance {
-                generation: before.generation,
-                ..instance.clone()
-            };
-            if as_before == *before {
-                *instance = as_before;
+            instance.generation = generation(instance, before);
+        }
+    }
+    compilation.hold(&desired.record, previous, patience, now);
+    compilation.instances.sort_unstable_by_key(|instance| instance.instance_id);
+    compilation
+}
+
+/// A row whose effect did not change keeps the generation that it was compiled from, so that renaming an instance costs its
+/// droplet nothing. One whose effect changed has a higher one than ever before, also when the row itself did not change (but its
+/// catalog entry, or whether its environment is wanted): a report of an earlier generation never speaks of it.
+fn generation(instance: &DesiredInstance, before: &DesiredInstance) -> i64 {
+    let as_before = DesiredInstance {
+        generation: before.generation,
+        ..instance.clone()
+    };
+    if as_before == *before {
+        before.generation
+    } else {
+        instance.generation.max(before.generation + 1)
+    }
+}
+
+impl Compilation {
+    /// Leaves tools whose port may be open as they were, until that is closed.
+    fn hold(&mut self, record: &EnvironmentRecord, previous: &[DesiredInstance], patience: SignedDuration, now: Timestamp) {
+        let open = record.open_ports();
+        let asked = record.firewall.as_ref().map(|firewall| &firewall.closing);
+        for before in previous.iter().filter(|before| open.contains(&before.port)) {
+            let after = self
+                .instances
+                .iter_mut()
+                .find(|after| after.instance_id == before.instance_id);
+            if after.as_ref().is_some_and(|after| **after == *before) {
+                continue;
+            }
+            let since = asked.and_then(|asked| asked.get(&before.port));
+            let left = patience - since.map_or(SignedDuration::ZERO, |since| now.duration_since(*since));
+            if !left.is_positive() {
+                self.left_open.insert(before.port);
+                continue;
+            }
+            self.closing.insert(before.port);
+            self.patience = self.patience.map_or(Some(left), |least| Some(least.min(left)));
+            match after {
+                Some(after) => *after = before.clone(),
+                None => self.instances.push(before.clone()),
             }
         }
     }
-    compilation
 }
 
 /// One row, or `None` with a note of why not.
@@ -145,8 +198,8 @@ fn with_run(before: &DesiredInstance, row: &Instance, run: RunState) -> DesiredI
     }
 }
 
-/// The ports that are spoken for: by the previous set, by the rows' own word (where the set was lost), and by what the agent
-/// has not removed yet.
+/// The ports that are spoken for: by the previous set, by the rows' own word (where the set was lost), by what the agent has not
+/// removed yet, and by the firewall, where one may be open still although its tool is gone.
 fn ports(record: &EnvironmentRecord, tools: &Tools, previous: &[DesiredInstance]) -> Ports {
     let mut ports = Ports::default();
     let stays = |id: InstanceId| {
@@ -166,6 +219,9 @@ fn ports(record: &EnvironmentRecord, tools: &Tools, previous: &[DesiredInstance]
         if let Some(port) = reported.port {
             ports.keep(reported.instance_id, port);
         }
+    }
+    for port in record.open_ports() {
+        ports.reserve(port);
     }
     ports
 }

@@ -99,7 +99,7 @@ impl Reconciler for InstanceReconciler {
             Read::Cached => self.records.get(key),
             Read::Authoritative => {
                 let record = self.database.record_get(*key).await;
-                record.map_err(|error| act::database(&error))?.map(Arc::new)
+                record.map_err(|error| Error::from(&error))?.map(Arc::new)
             }
         };
         if record.is_none() {
@@ -144,6 +144,6 @@ impl Reconciler for InstanceReconciler {
         }
         // Rows that moved on are left out; their change wakes the key, and the next pass speaks of the new generation.
         let written = self.database.instance_status_write(&self.fence(*key)?, &statuses).await;
-        written.map(|_| ()).map_err(|error| act::database(&error))
+        written.map(|_| ()).map_err(|error| Error::from(&error))
     }
 }

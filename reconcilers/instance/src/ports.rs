@@ -20,6 +20,11 @@ impl Ports {
         }
     }
 
+    /// Gives a port to nobody who does not have it.
+    pub(crate) fn reserve(&mut self, port: u16) {
+        self.taken.insert(port);
+    }
+
     /// The instance's port, the lowest free one if it has none; `None` when all are taken.
     pub(crate) fn assign(&mut self, instance: InstanceId) -> Option<u16> {
         if let Some(port) = self.of.get(&instance) {
@@ -47,6 +52,16 @@ mod tests {
         assert_eq!(ports.assign(b), Some(31_000));
         assert_eq!(ports.assign(c), Some(31_002));
         assert_eq!(ports.assign(c), Some(31_002));
+    }
+
+    #[test]
+    fn a_reserved_port_is_nobody_s_but_its_owner_s() {
+        let (owner, other) = (InstanceId::random(), InstanceId::random());
+        let mut ports = Ports::default();
+        ports.keep(owner, 31_000);
+        ports.reserve(31_000);
+        ports.reserve(31_001);
+        assert_eq!((ports.assign(owner), ports.assign(other)), (Some(31_000), Some(31_002)));
     }
 
     #[test]

@@ -86,9 +86,10 @@ pub(crate) fn next(row: &Instance, compilation: &Compilation, host: &Host<'_>, n
         return None;
     }
     let entry = compilation.get(row.id);
+    let held = entry.is_some_and(|entry| compilation.closing.contains(&entry.port));
     let refusal = compilation.refusals.get(&row.id);
     let reported = host.agent.report().and_then(|report| report.instance(row.id));
-    let phase = phase(row, entry, refusal, reported, host);
+    let phase = phase(row, entry, refusal, reported, held, host);
     let failed = reported.filter(|reported| reported.state == InstanceState::Failed && phase == InstancePhase::ErrorRuntime);
     let mut status = row.status.clone();
     status.phase = phase;
@@ -103,7 +104,7 @@ pub(crate) fn next(row: &Instance, compilation: &Compilation, host: &Host<'_>, n
         })
     });
     status.observed_generation = row.generation;
-    conditions(&mut status, row, refusal, reported, host, now);
+    conditions(&mut status, row, refusal, reported, held, host, now);
     observed(status, row, host)
 }
 
@@ -122,39 +123,42 @@ fn observed(mut status: InstanceStatus, row: &Instance, host: &Host<'_>) -> Opti
     (status != row.status).then_some(status)
 }
 
+/// `held`: the agent is not told yet what the row says now, because the tool's port has to be closed first.
 fn phase(
     row: &Instance,
     entry: Option<&DesiredInstance>,
     refusal: Option<&Refusal>,
     reported: Option<&InstanceReport>,
+    held: bool,
     host: &Host<'_>,
 ) -> InstancePhase {
+    let confirmed = host.agent.confirmed() && !held;
     match row.spec.desired_state {
-        InstanceDesiredState::Removed => removal(reported, host),
+        InstanceDesiredState::Removed => removal(reported, confirmed, host),
         InstanceDesiredState::Running if host.wanted => match entry {
-            Some(entry) => running(entry, reported),
+            Some(entry) => running(entry, reported, held),
             None if refusal.is_some() => InstancePhase::ErrorRuntime,
             None => row.status.phase,
         },
-        InstanceDesiredState::Running | InstanceDesiredState::Stopped => stopping(reported, host),
+        InstanceDesiredState::Running | InstanceDesiredState::Stopped => stopping(reported, confirmed, host),
     }
 }
 
-fn removal(reported: Option<&InstanceReport>, host: &Host<'_>) -> InstancePhase {
-    if !host.droplet || (host.agent.confirmed() && reported.is_none()) {
+fn removal(reported: Option<&InstanceReport>, confirmed: bool, host: &Host<'_>) -> InstancePhase {
+    if !host.droplet || (confirmed && reported.is_none()) {
         InstancePhase::Removed
     } else {
         InstancePhase::PendingRemoval
     }
 }
 
-fn stopping(reported: Option<&InstanceReport>, host: &Host<'_>) -> InstancePhase {
+fn stopping(reported: Option<&InstanceReport>, confirmed: bool, host: &Host<'_>) -> InstancePhase {
     // A droplet whose agent never reported never started anything.
     let at_rest = !host.droplet || host.agent.report().is_none();
     match reported.map(|reported| reported.state) {
         _ if at_rest => InstancePhase::Stopped,
         Some(InstanceState::Stopped) => InstancePhase::Stopped,
-        None | Some(InstanceState::Failed) if host.agent.confirmed() => InstancePhase::Stopped,
+        None | Some(InstanceState::Failed) if confirmed => InstancePhase::Stopped,
         None
         | Some(
             InstanceState::Failed
@@ -167,12 +171,12 @@ fn stopping(reported: Option<&InstanceReport>, host: &Host<'_>) -> InstancePhase
     }
 }
 
-fn running(entry: &DesiredInstance, reported: Option<&InstanceReport>) -> InstancePhase {
+fn running(entry: &DesiredInstance, reported: Option<&InstanceReport>, held: bool) -> InstancePhase {
     let Some(reported) = reported else {
         return InstancePhase::PendingStart;
     };
     // What is reported of an earlier generation says nothing of this one, except that the agent has yet to act.
-    let current = reported.generation >= entry.generation;
+    let current = reported.generation >= entry.generation && !held;
     match reported.state {
         InstanceState::Running if current => InstancePhase::Running,
         InstanceState::Failed if current => InstancePhase::ErrorRuntime,
@@ -221,6 +225,7 @@ fn conditions(
     row: &Instance,
     refusal: Option<&Refusal>,
     reported: Option<&InstanceReport>,
+    held: bool,
     host: &Host<'_>,
     now: Timestamp,
 ) {
@@ -235,6 +240,9 @@ fn conditions(
     let (state, reason, message) = if host.unresponsive && host.droplet {
         let message = "the droplet's agent is not heard; this is what it said last".to_owned();
         (ConditionStatus::Unknown, "AgentUnresponsive", message)
+    } else if held {
+        let message = "its port is closed before it stops, changes or goes".to_owned();
+        (ConditionStatus::False, "ClosingPort", message)
     } else {
         let failure = reported.and_then(|reported| reported.reason.as_deref());
         match status.phase {

@@ -7,7 +7,7 @@ use model::{
     IntentKind, Stamp, container::ContainerDefaults, desired::RunState,
 };
 use schema::HeartbeatOutcome;
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 use uuid::Uuid;
 
 pub(crate) fn report(boot_id: Uuid, sequence: i64, instances: &[InstanceId]) -> AgentReport {
@@ -96,7 +96,11 @@ async fn the_answer_names_the_desired_set() {
         instances: Vec::new(),
     };
     let fence = scene.fence(id).await;
-    let _ = scene.controller.desired_set_store(&fence, id, None, &set).await.unwrap();
+    let _ = scene
+        .controller
+        .desired_set_store(&fence, id, None, &set, &BTreeSet::new())
+        .await
+        .unwrap();
     let outcome = beat(&scene, id, 1, &report(Uuid::new_v4(), 1, &[])).await;
     assert!(
         matches!(outcome, HeartbeatOutcome::Recorded { desired: Some(named), .. } if named == stamp),
@@ -205,7 +209,11 @@ async fn an_instance_without_a_row_is_reported_while_its_container_is_there() {
         }],
     };
     let fence = scene.fence(id).await;
-    let _ = scene.controller.desired_set_store(&fence, id, None, &set).await.unwrap();
+    let _ = scene
+        .controller
+        .desired_set_store(&fence, id, None, &set, &BTreeSet::new())
+        .await
+        .unwrap();
     scene.sql("delete from account_tool_instances").await;
     for sequence in [2, 3] {
         assert!(recorded(

@@ -6,7 +6,7 @@ use crate::{
 };
 use model::{DesiredSet, EnvironmentStatus, IntentKind, IntentOutcome, Stamp};
 use sqlx::postgres::PgListener;
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 use uuid::Uuid;
 
 struct Ear(PgListener);
@@ -81,7 +81,11 @@ async fn each_real_change_is_told_once() {
         instances: Vec::new(),
     };
     let fence = scene.fence(id).await;
-    let _ = scene.controller.desired_set_store(&fence, id, None, &set).await.unwrap();
+    let _ = scene
+        .controller
+        .desired_set_store(&fence, id, None, &set, &BTreeSet::new())
+        .await
+        .unwrap();
     assert_eq!(ear.heard(&scene).await, environment, "desired set stored");
 
     for set in [

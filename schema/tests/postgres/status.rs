@@ -7,6 +7,7 @@ use model::{
     Subject, environment::EnvironmentPhase, instance::InstancePhase,
 };
 use schema::{Error, Written};
+use std::collections::BTreeSet;
 
 fn conditions() -> Conditions {
     let mut conditions = Conditions::default();
@@ -201,7 +202,11 @@ async fn a_stale_epoch_writes_nothing() {
                 .instance_status_write(&bad, &[(instance, 1, instance_status())])
                 .await
                 .map(drop),
-            scene.controller.desired_set_store(&bad, id, None, &set).await.map(drop),
+            scene
+                .controller
+                .desired_set_store(&bad, id, None, &set, &BTreeSet::new())
+                .await
+                .map(drop),
         ];
         for refused in refused {
             assert!(matches!(refused, Err(Error::Fenced { .. })), "{refused:?}");
@@ -274,7 +279,11 @@ async fn desired_sets_go_forward_by_compare_and_set() {
             stamp,
             instances: Vec::new(),
         };
-        scene.controller.desired_set_store(&fence, id, expected, &set).await.unwrap()
+        scene
+            .controller
+            .desired_set_store(&fence, id, expected, &set, &BTreeSet::new())
+            .await
+            .unwrap()
     };
     assert_eq!(
         store(id, Some(stamp(1, 1)), stamp(1, 2)).await,

@@ -2,7 +2,7 @@
 
 use crate::support::Scene;
 use model::{DesiredSet, DropletId, EnvironmentId, IntentKind, IntentOutcome, Stamp, Subject, Tombstone};
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 async fn tombstone(scene: &Scene, id: EnvironmentId) -> Option<Tombstone> {
     match scene.controller.record_get(id).await.unwrap()?.subject {
@@ -18,7 +18,11 @@ async fn store_set(scene: &Scene, id: EnvironmentId) {
         instances: Vec::new(),
     };
     let fence = scene.fence(id).await;
-    let written = scene.controller.desired_set_store(&fence, id, None, &set).await.unwrap();
+    let written = scene
+        .controller
+        .desired_set_store(&fence, id, None, &set, &BTreeSet::new())
+        .await
+        .unwrap();
     assert_eq!(written, schema::Written::Done);
 }
 

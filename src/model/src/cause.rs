@@ -81,6 +81,11 @@ pub struct Explanation {
 pub trait Explain {
     /// What would be done, and why.
     fn explain(&self) -> Explanation;
+
+    /// Whether it changes nothing anywhere: somebody looks, and that is all.
+    fn only_reads(&self) -> bool {
+        false
+    }
 }
 
 #[cfg(test)]

@@ -30,5 +30,5 @@ pub use event::{Event, EventType};
 pub use ids::{CatalogId, DropletId, EnvironmentId, InstallationId, InstanceId, IntentId, UserId};
 pub use instance::{Instance, InstanceDesiredState, InstancePhase, InstanceSpec, InstanceStatus};
 pub use intent::{Intent, IntentKind, IntentOutcome};
-pub use record::{EnvironmentRecord, ReceivedReport, Subject, Tools};
+pub use record::{EnvironmentRecord, ReceivedReport, RecordedFirewall, Subject, Tools};
 pub use word::Word;

@@ -3,7 +3,9 @@
 //! It is one record and not one per table, so that one notification means one read, and every reconciler of an environment
 //! decides from the same moment. An idle environment without tools costs one small allocation.
 
-use crate::{AgentReport, DesiredSet, Environment, EnvironmentId, Instance, Intent, Tombstone};
+use crate::{AgentReport, ConditionStatus, DesiredSet, Environment, EnvironmentId, Instance, Intent, Tombstone, Word};
+use jiff::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The row, or what is left of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,6 +29,29 @@ pub struct EnvironmentRecord {
     pub intent: Option<Box<Intent>>,
     /// `None` while there are no instances, no report and no desired set.
     pub tools: Option<Box<Tools>>,
+    /// `None` until its firewall is announced, and once that is gone.
+    pub firewall: Option<Box<RecordedFirewall>>,
+}
+
+/// What is on record of an environment's firewall (`environment_firewalls`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct RecordedFirewall {
+    /// DigitalOcean's id, once the firewall was seen.
+    pub id: Option<String>,
+    /// When it was announced, before it was made.
+    pub announced_at: Timestamp,
+    /// The agent's epoch of the droplet that the ports are those of.
+    pub epoch: i64,
+    /// Every port that may be open. More than are open, never fewer.
+    pub ports: BTreeSet<u16>,
+    /// The ports that have to close before their tools stop, and since when that is asked.
+    pub closing: BTreeMap<u16, Timestamp>,
+    /// Whether it is as it should be: what the condition `FirewallReady` repeats.
+    pub state: ConditionStatus,
+    /// One upper-camel-case word for programs.
+    pub reason: Word,
+    /// A sentence for people; may be empty.
+    pub message: String,
 }
 
 /// The tools' part of a record.
@@ -70,5 +95,11 @@ impl EnvironmentRecord {
     pub fn current_report(&self) -> Option<&AgentReport> {
         let received = self.tools.as_ref()?.report.as_ref()?;
         (received.epoch == self.agent_epoch()).then_some(&received.report)
+    }
+    /// The ports of the environment's own droplet that may be open: none of them may lose its tool. Those of an earlier droplet
+    /// do not count.
+    pub fn open_ports(&self) -> BTreeSet<u16> {
+        let recorded = self.firewall.as_ref().filter(|firewall| firewall.epoch == self.agent_epoch());
+        recorded.map(|firewall| firewall.ports.clone()).unwrap_or_default()
     }
 }

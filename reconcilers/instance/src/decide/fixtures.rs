@@ -4,14 +4,17 @@ use super::{Action, Policy, decide};
 use crate::{Desired, observe::Observed, status::Statuses};
 use jiff::{SignedDuration, Timestamp};
 use model::{
-    AgentReport, CatalogEntry, CatalogId, DesiredInstance, DesiredSet, DropletId, DropletVitals, Environment,
+    AgentReport, CatalogEntry, CatalogId, ConditionStatus, DesiredInstance, DesiredSet, DropletId, DropletVitals, Environment,
     EnvironmentDesiredState, EnvironmentId, EnvironmentPhase, EnvironmentRecord, EnvironmentSpec, EnvironmentStatus, Instance,
-    InstanceDesiredState, InstanceId, InstanceReport, InstanceSpec, InstanceState, InstanceStatus, ReceivedReport, Tools, UserId,
-    desired::RunState, record::Subject,
+    InstanceDesiredState, InstanceId, InstanceReport, InstanceSpec, InstanceState, InstanceStatus, ReceivedReport,
+    RecordedFirewall, Tools, UserId, desired::RunState, record::Subject,
 };
 use runtime::Plan;
 use serde_json::json;
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 pub(crate) fn noon() -> Timestamp {
     "2026-01-01T12:00:00Z".parse().unwrap()
@@ -45,6 +48,29 @@ pub(crate) fn instance() -> Instance {
         created_at: noon(),
         updated_at: noon(),
     }
+}
+
+fn recorded(epoch: i64, now: Timestamp) -> RecordedFirewall {
+    RecordedFirewall {
+        id: None,
+        announced_at: now,
+        epoch,
+        ports: BTreeSet::new(),
+        closing: BTreeMap::new(),
+        state: ConditionStatus::Unknown,
+        reason: "Announced".into(),
+        message: String::new(),
+    }
+}
+
+/// The port of a container that runs what the set says of it now.
+fn ready(container: &InstanceReport, set: &DesiredSet) -> Option<u16> {
+    let entry = set
+        .instances
+        .iter()
+        .find(|entry| entry.instance_id == container.instance_id)?;
+    let runs = container.state == InstanceState::Running && container.generation >= entry.generation;
+    (runs && entry.run == RunState::Running).then_some(entry.port)
 }
 
 /// One environment, its agent, and the process that reconciles it.
@@ -92,6 +118,7 @@ impl World {
                 subject: Subject::Row(environment),
                 intent: None,
                 tools: Some(Box::default()),
+                firewall: None,
             },
             catalog: vec![Arc::new(catalog_entry())],
             pushed: Observed::default(),
@@ -161,10 +188,22 @@ impl World {
         let plan = self.plan();
         for action in plan.actions {
             match action {
-                Action::StoreDesiredSet { expected, set } => {
+                Action::StoreDesiredSet {
+                    expected,
+                    set,
+                    left_open,
+                    ..
+                } => {
                     assert_eq!(self.set().map(|set| set.stamp), expected);
                     assert!(expected.is_none_or(|expected| expected < set.stamp), "stamps rise");
+                    self.assert_no_change_behind_open_port(&set, &left_open);
                     self.tools().desired = Some(set);
+                }
+                Action::ClosePorts { ports, .. } => {
+                    let now = self.now;
+                    let firewall = self.record.firewall.as_mut().unwrap();
+                    let since = |port: &u16| firewall.closing.get(port).copied().unwrap_or(now);
+                    firewall.closing = ports.iter().map(|port| (*port, since(port))).collect();
                 }
                 Action::PushDesiredSet { set, .. } => {
                     if !self.reachable {
@@ -181,6 +220,38 @@ impl World {
             assert_eq!(row.generation, generation);
             row.status = status;
         }
+    }
+
+    /// What the database refuses.
+    fn assert_no_change_behind_open_port(&self, set: &DesiredSet, left_open: &BTreeSet<u16>) {
+        let at = |set: &DesiredSet, port: u16| set.instances.iter().find(|entry| entry.port == port).cloned();
+        for port in self.record.open_ports() {
+            let before = self.set().and_then(|held| at(held, port));
+            let asked = self.record.firewall.as_ref().unwrap().closing.contains_key(&port);
+            assert!(
+                before == at(set, port) || (asked && left_open.contains(&port)),
+                "{port} may be open"
+            );
+        }
+    }
+
+    /// The firewall reconciler, as far as its record tells: what is asked for is closed, what is ready is opened.
+    pub(crate) fn firewall(&mut self) {
+        let epoch = self.record.agent_epoch();
+        let ready: BTreeSet<u16> = self
+            .containers
+            .iter()
+            .filter_map(|container| ready(container, self.set()?))
+            .collect();
+        let now = self.now;
+        let firewall = self.record.firewall.get_or_insert_with(|| Box::new(recorded(epoch, now)));
+        if firewall.epoch != epoch {
+            **firewall = recorded(epoch, now);
+        }
+        firewall.ports = ready
+            .into_iter()
+            .filter(|port| !firewall.closing.contains_key(port))
+            .collect();
     }
 
     fn take(&mut self, set: DesiredSet) {
@@ -250,6 +321,7 @@ impl World {
             self.pass();
             self.agent();
             self.heartbeat();
+            self.firewall();
         }
         self.pass();
         assert!(self.plan().is_noop(), "not settled: {:#?}", self.plan());

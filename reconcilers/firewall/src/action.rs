@@ -1,0 +1,150 @@
+//! What a plan can do about a firewall, one effect each, and why. Owns: their vocabulary. Must not: do it.
+
+use crate::rules::MOST_RULES;
+use digitalocean::FirewallSpec;
+use model::{Cause, Explain, Explanation, Stamp};
+use std::collections::BTreeSet;
+
+/// One effect on an environment's firewall. Each is safe to repeat.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Put on record that the firewall is about to be made, or these ports about to be opened.
+    Announce {
+        /// The agent's epoch of the droplet.
+        epoch: i64,
+        /// The stamp of the desired set by which they are opened; it has to be the current one still.
+        told: Option<Stamp>,
+        /// The ports; those on record before stay on record.
+        ports: BTreeSet<u16>,
+        /// Why.
+        cause: Cause,
+    },
+    /// Ask DigitalOcean for something.
+    Cloud(CloudAction),
+    /// Put on record what was seen in force: exactly these ports may be open.
+    Settle {
+        /// The firewall's id; `None` when it was seen not to be there.
+        id: Option<String>,
+        /// The agent's epoch of the droplet.
+        epoch: i64,
+        /// The ports.
+        ports: BTreeSet<u16>,
+        /// Why.
+        cause: Cause,
+    },
+    /// Take the firewall off the record: it was seen to be gone.
+    Forget {
+        /// Why.
+        cause: Cause,
+    },
+}
+
+/// One request. Names are unique in an account, and an update replaces everything, so each is safe to repeat.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CloudAction {
+    /// Read it anew: what is remembered is too old for something under way.
+    Look {
+        /// What is under way.
+        cause: Cause,
+    },
+    /// Make a tag that the firewall applies by.
+    EnsureTag {
+        /// Its name.
+        tag: String,
+        /// Why.
+        cause: Cause,
+    },
+    /// Make the firewall.
+    Create {
+        /// What it should be.
+        spec: FirewallSpec,
+        /// How many ports it has no room for.
+        unfit: usize,
+        /// Why.
+        cause: Cause,
+    },
+    /// Replace everything that it is.
+    Update {
+        /// Which.
+        id: String,
+        /// What it should be.
+        spec: FirewallSpec,
+        /// How many ports it has no room for.
+        unfit: usize,
+        /// Why.
+        cause: Cause,
+    },
+    /// Take it away.
+    Delete {
+        /// Which.
+        id: String,
+        /// Why.
+        cause: Cause,
+    },
+}
+
+impl Explain for Action {
+    fn explain(&self) -> Explanation {
+        let (action, message, cause) = match self {
+            Self::Cloud(action) => return action.explain(),
+            Self::Announce { ports, cause, .. } if ports.is_empty() => (
+                "Announce",
+                "the firewall is put on record before it is made".to_owned(),
+                cause,
+            ),
+            Self::Announce { ports, cause, .. } => ("Announce", format!("{} may be open from here on", listed(ports)), cause),
+            Self::Settle { ports, cause, .. } => ("Settle", format!("open is exactly {}", listed(ports)), cause),
+            Self::Forget { cause } => ("Forget", "the firewall is gone, and off the record".to_owned(), cause),
+        };
+        Explanation {
+            action,
+            object: "firewall on record".to_owned(),
+            message,
+            cause: cause.clone(),
+        }
+    }
+}
+
+impl Explain for CloudAction {
+    fn explain(&self) -> Explanation {
+        let (action, object, message, cause) = match self {
+            Self::Look { cause } => ("Look", "firewall".to_owned(), "the firewall is read again".to_owned(), cause),
+            Self::EnsureTag { tag, cause } => ("EnsureTag", format!("tag {tag}"), format!("tag {tag} is made"), cause),
+            Self::Create { spec, unfit, cause } => (
+                "Create",
+                format!("firewall {}", spec.name),
+                format!("firewall {} is created{}", spec.name, left_out(*unfit)),
+                cause,
+            ),
+            Self::Update { id, spec, unfit, cause } => {
+                let rules = spec.inbound_rules.len() + spec.outbound_rules.len();
+                let message = format!("firewall {} is set to {rules} rules{}", spec.name, left_out(*unfit));
+                ("Update", format!("firewall {id}"), message, cause)
+            }
+            Self::Delete { id, cause } => ("Delete", format!("firewall {id}"), format!("firewall {id} is deleted"), cause),
+        };
+        Explanation {
+            action,
+            object,
+            message,
+            cause: cause.clone(),
+        }
+    }
+}
+
+/// Ports for people.
+fn listed(ports: &BTreeSet<u16>) -> String {
+    if ports.is_empty() {
+        return "no port".to_owned();
+    }
+    let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+    format!("port {}", ports.join(", "))
+}
+
+/// Says which ports a firewall has no room for.
+fn left_out(unfit: usize) -> String {
+    if unfit == 0 {
+        return String::new();
+    }
+    format!("; {unfit} ports do not fit into its {MOST_RULES} rules and stay closed")
+}
