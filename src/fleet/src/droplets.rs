@@ -4,19 +4,26 @@
 //! requests, or judge what a change means. Promises: what was read later is never replaced by what was read earlier, and an
 //! environment whose droplets changed, came or went is handed to every subscriber.
 
-use crate::{trust::Trust, wakes::Wakes};
+use crate::{
+    memory::{Memory, Sweep, Swept},
+    trust::Trust,
+    wakes::Wakes,
+};
 use futures::Stream;
 use jiff::Timestamp;
 use model::{DropletId, EnvironmentId, IntentId, Word};
 use runtime::{Observation, Wake};
+use schema::{FleetRow, Standing};
+use serde::{Deserialize, Serialize};
 use std::{
     collections::HashMap,
     net::Ipv4Addr,
-    sync::{Arc, PoisonError, RwLock, RwLockWriteGuard},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
 /// Whether a droplet runs, as DigitalOcean says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum DropletState {
     /// Being made; the next pass looks again.
     New,
@@ -29,7 +36,8 @@ pub enum DropletState {
 }
 
 /// A tag that says whose a droplet is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Mark {
     /// That any Toolplane made it.
     Toolplane,
@@ -39,8 +47,8 @@ pub enum Mark {
     Environment,
 }
 
-/// What decisions need to know of a droplet.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What decisions need to know of a droplet. Replicas hand it to each other as JSON, so one of another version may lack a field.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Droplet {
     /// Its id.
     pub id: DropletId,
@@ -110,21 +118,8 @@ pub struct Fleet {
 
 #[derive(Debug, Default)]
 struct Shared {
-    seen: RwLock<Seen>,
+    seen: RwLock<Memory<EnvironmentId, Arc<[Droplet]>>>,
     wakes: Wakes,
-}
-
-#[derive(Debug, Default)]
-struct Seen {
-    /// When the last complete sweep began. What it did not find was absent then.
-    swept_at: Option<Timestamp>,
-    environments: HashMap<EnvironmentId, Entry>,
-}
-
-#[derive(Debug)]
-struct Entry {
-    droplets: Arc<[Droplet]>,
-    read_at: Timestamp,
 }
 
 impl Fleet {
@@ -135,45 +130,27 @@ impl Fleet {
 
     /// What is remembered of an environment. Costs a lock and the raising of a count.
     pub fn sighting(&self, environment: EnvironmentId) -> Sighting {
-        let seen = self.shared.seen.read().unwrap_or_else(PoisonError::into_inner);
-        match seen.environments.get(&environment) {
-            Some(entry) => Sighting {
-                droplets: if entry.droplets.is_empty() {
-                    Observation::Absent
-                } else {
-                    Observation::Present(Arc::clone(&entry.droplets))
-                },
-                read_at: Some(seen.swept_at.map_or(entry.read_at, |swept| swept.max(entry.read_at))),
-                trust: Trust::Trusted,
-            },
-            None => Sighting {
-                droplets: if seen.swept_at.is_some() {
-                    Observation::Absent
-                } else {
-                    Observation::Unknown
-                },
-                read_at: seen.swept_at,
-                trust: Trust::Trusted,
-            },
+        let view = self.read().view(&environment);
+        Sighting {
+            droplets: view.value,
+            read_at: view.read_at,
+            trust: view.trust,
         }
     }
 
-    /// Remembers one environment's droplets, as read at or after `read_at`.
+    /// Remembers one environment's droplets, as read at or after `read_at`. What comes back has the trust of the moment.
     pub fn learn(&self, environment: EnvironmentId, droplets: Vec<Droplet>, read_at: Timestamp) -> Sighting {
-        let sighting = Sighting::new(droplets, read_at);
-        let droplets: Arc<[Droplet]> = match &sighting.droplets {
-            Observation::Present(droplets) => Arc::clone(droplets),
-            Observation::Absent | Observation::Unknown => Arc::default(),
+        let mut sighting = Sighting::new(droplets, read_at);
+        let droplets = match &sighting.droplets {
+            Observation::Present(droplets) => Some(Arc::clone(droplets)),
+            Observation::Absent | Observation::Unknown => None,
         };
         let changed = {
             let mut seen = self.write();
-            let old = seen.environments.get(&environment);
-            if old.is_some_and(|old| old.read_at > read_at) {
-                return sighting;
+            if droplets.is_none() {
+                sighting.trust = seen.trust();
             }
-            let changed = old.map_or(&[][..], |old| &old.droplets[..]) != &droplets[..];
-            seen.environments.insert(environment, Entry { droplets, read_at });
-            changed
+            seen.learn(environment, droplets, read_at)
         };
         if changed {
             self.shared.wakes.wake([environment]);
@@ -181,57 +158,85 @@ impl Fleet {
         sighting
     }
 
-    /// Takes one complete list of the installation's droplets whose first page was asked for at `began`. Entries that were read
-    /// since then are newer, and stay.
+    /// Takes one complete list of the installation's droplets, all of it believed, whose first page was asked for at `began`.
+    /// Environments that were read since then are known better.
     pub fn sweep(&self, droplets: impl IntoIterator<Item = (EnvironmentId, Droplet)>, began: Timestamp) {
         // One buffer for all, since there may be 100,000 of them.
         let mut listed: Vec<(EnvironmentId, Droplet)> = droplets.into_iter().collect();
         listed.sort_unstable_by_key(|(environment, droplet)| (*environment, droplet.id));
         listed.dedup_by_key(|(environment, droplet)| (*environment, droplet.id));
-        let is_listed = |environment: &EnvironmentId| listed.binary_search_by_key(environment, |(listed, _)| *listed).is_ok();
-        let mut changed = Vec::new();
-        {
-            let mut seen = self.write();
-            if seen.swept_at.is_some_and(|swept| swept > began) {
-                return;
-            }
-            seen.swept_at = Some(began);
-            seen.environments.retain(|environment, entry| {
-                let keep = entry.read_at > began || is_listed(environment);
-                if !keep && !entry.droplets.is_empty() {
-                    changed.push(*environment);
+        let groups = listed.chunk_by(|(one, _), (next, _)| one == next);
+        let keys = groups.map(|group| {
+            let droplets = group.iter().map(|(_, droplet)| droplet.clone());
+            (group[0].0, Swept::Seen(droplets.collect()))
+        });
+        self.take(Sweep {
+            whole: true,
+            keys: keys.collect(),
+            began: Some(began),
+            trust: Trust::Trusted,
+        });
+    }
+
+    /// Takes what a replica loaded: all rows of each environment that it speaks of.
+    pub fn load(
+        &self,
+        rows: Vec<FleetRow>,
+        whole: bool,
+        began: Option<Timestamp>,
+        trust: Trust,
+    ) -> Result<(), serde_json::Error> {
+        let mut environments: HashMap<EnvironmentId, (Vec<Droplet>, bool)> = HashMap::new();
+        for row in rows {
+            let Some(environment) = row.environment_id else { continue };
+            let (droplets, missing) = environments.entry(environment).or_default();
+            match row.standing {
+                Standing::Seen => droplets.push(serde_json::from_value(row.seen)?),
+                Standing::Missing => {
+                    *missing = true;
+                    droplets.push(serde_json::from_value(row.seen)?);
                 }
-                keep
-            });
-            for group in listed.chunk_by(|(one, _), (next, _)| one == next) {
-                let environment = group[0].0;
-                let droplets = group.iter().map(|(_, droplet)| droplet);
-                match seen.environments.get_mut(&environment) {
-                    Some(entry) if entry.read_at > began || entry.droplets.iter().eq(droplets.clone()) => {}
-                    Some(_) | None => {
-                        let entry = Entry {
-                            droplets: droplets.cloned().collect(),
-                            read_at: began,
-                        };
-                        seen.environments.insert(environment, entry);
-                        changed.push(environment);
-                    }
-                }
+                Standing::Gone | Standing::Removed => {}
             }
         }
-        self.shared.wakes.wake(changed);
+        let keys = environments.into_iter().map(|(environment, (mut droplets, missing))| {
+            droplets.sort_unstable_by_key(|droplet: &Droplet| droplet.id);
+            let swept = if droplets.is_empty() {
+                Swept::Gone
+            } else if missing {
+                Swept::Missing(droplets.into())
+            } else {
+                Swept::Seen(droplets.into())
+            };
+            (environment, swept)
+        });
+        self.take(Sweep {
+            whole,
+            keys: keys.collect(),
+            began,
+            trust,
+        });
+        Ok(())
+    }
+
+    /// From now on, until a sweep that begins later, what is missing is not believed to be gone.
+    pub fn doubt(&self, since: Timestamp, reason: Arc<str>) {
+        self.write().doubt(since, reason);
+    }
+
+    /// How many environments were seen to have a droplet.
+    pub fn count(&self) -> usize {
+        self.read().present().count()
     }
 
     /// The environments that were seen to have a droplet, in no order.
     pub fn environments(&self) -> Vec<EnvironmentId> {
-        let seen = self.shared.seen.read().unwrap_or_else(PoisonError::into_inner);
-        let present = seen.environments.iter().filter(|(_, entry)| !entry.droplets.is_empty());
-        present.map(|(environment, _)| *environment).collect()
+        self.read().present().map(|(environment, _)| *environment).collect()
     }
 
     /// Forgets an environment that there is no more.
     pub fn forget(&self, environment: EnvironmentId) {
-        self.write().environments.remove(&environment);
+        self.write().forget(&environment);
     }
 
     /// Every environment whose droplets change from now on.
@@ -239,7 +244,16 @@ impl Fleet {
         self.shared.wakes.subscribe()
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, Seen> {
+    fn take(&self, sweep: Sweep<EnvironmentId, Arc<[Droplet]>>) {
+        let changed = self.write().sweep(sweep);
+        self.shared.wakes.wake(changed);
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Memory<EnvironmentId, Arc<[Droplet]>>> {
+        self.shared.seen.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Memory<EnvironmentId, Arc<[Droplet]>>> {
         self.shared.seen.write().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -3,19 +3,24 @@
 //! Owns: the memory of sweeps and of single reads. Must not: make requests. Promises: what was read later is never replaced by
 //! what was read earlier, and a firewall that changed, came or went wakes its environment.
 
-use crate::{names::owner, spelling::normalised, trust::Trust, wakes::Wakes};
+use crate::{
+    memory::{Memory, Sweep, Swept, View},
+    names::owner,
+    spelling::normalised,
+    trust::Trust,
+    wakes::Wakes,
+};
 use digitalocean::{Firewall, FirewallSpec, FirewallStatus};
 use futures::Stream;
 use jiff::Timestamp;
 use model::{EnvironmentId, InstallationId};
 use runtime::{Observation, Wake};
-use std::{
-    collections::HashMap,
-    sync::{Arc, PoisonError, RwLock},
-};
+use schema::{FleetRow, Standing};
+use serde::{Deserialize, Serialize};
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
-/// A firewall as decisions see it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A firewall as decisions see it. Replicas hand it to each other as JSON, so one of another version may lack a field.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Known {
     /// Its id.
     pub id: String,
@@ -46,6 +51,16 @@ pub struct Observed {
     pub trust: Trust,
 }
 
+impl From<View<Arc<Known>>> for Observed {
+    fn from(view: View<Arc<Known>>) -> Self {
+        Self {
+            firewall: view.value,
+            read_at: view.read_at,
+            trust: view.trust,
+        }
+    }
+}
+
 /// The shared memory; a cheap clone.
 #[derive(Clone, Debug)]
 pub struct Firewalls {
@@ -55,20 +70,8 @@ pub struct Firewalls {
 #[derive(Debug)]
 struct Shared {
     installation: InstallationId,
-    seen: RwLock<Seen>,
+    seen: RwLock<Memory<String, Arc<Known>>>,
     wakes: Wakes,
-}
-
-#[derive(Debug, Default)]
-struct Seen {
-    swept_at: Option<Timestamp>,
-    by_name: HashMap<String, Entry>,
-}
-
-#[derive(Debug)]
-struct Entry {
-    firewall: Option<Arc<Known>>,
-    read_at: Timestamp,
 }
 
 impl Firewalls {
@@ -86,96 +89,70 @@ impl Firewalls {
     /// What is remembered of the firewall with this name.
     pub fn observed(&self, name: &str) -> Observed {
         let seen = self.shared.seen.read().unwrap_or_else(PoisonError::into_inner);
-        match (seen.by_name.get(name), seen.swept_at) {
-            (Some(entry), swept) => Observed {
-                firewall: entry
-                    .firewall
-                    .as_ref()
-                    .map_or(Observation::Absent, |known| Observation::Present(Arc::clone(known))),
-                read_at: Some(swept.map_or(entry.read_at, |swept| swept.max(entry.read_at))),
-                trust: Trust::Trusted,
-            },
-            (None, Some(swept)) => Observed {
-                firewall: Observation::Absent,
-                read_at: Some(swept),
-                trust: Trust::Trusted,
-            },
-            (None, None) => Observed {
-                firewall: Observation::Unknown,
-                read_at: None,
-                trust: Trust::Trusted,
-            },
-        }
+        seen.view(name).into()
     }
 
-    /// Remembers one firewall, or that there is none of this name, as read at or after `read_at`.
+    /// Remembers one firewall, or that there is none of this name, as read at or after `read_at`. What comes back has the trust
+    /// of the moment.
     pub fn learn(&self, name: &str, firewall: Option<Firewall>, read_at: Timestamp) -> Observed {
         let known = firewall.map(|firewall| Arc::new(Known::from(firewall)));
-        let mut seen = self.shared.seen.write().unwrap_or_else(PoisonError::into_inner);
-        let newer = seen.by_name.get(name).is_some_and(|entry| entry.read_at > read_at);
-        if !newer {
-            let entry = Entry {
-                firewall: known.clone(),
-                read_at,
-            };
-            seen.by_name.insert(name.to_owned(), entry);
-        }
+        let mut seen = self.write();
+        // Whoever learns it works on it, and need not be woken.
+        seen.learn(name.to_owned(), known.clone(), read_at);
         Observed {
+            trust: if known.is_some() { Trust::Trusted } else { seen.trust() },
             firewall: known.map_or(Observation::Absent, Observation::Present),
             read_at: Some(read_at),
-            trust: Trust::Trusted,
         }
     }
 
-    /// Takes one complete list of the account's firewalls, asked for at `began`. Entries that were read since then stay.
+    /// Takes one complete list of the account's firewalls, all of it believed, asked for at `began`. What was read since then is
+    /// known better.
     pub fn sweep(&self, listed: Vec<Firewall>, began: Timestamp) {
-        let mut listed: HashMap<String, Known> = listed
-            .into_iter()
-            .map(|firewall| (firewall.spec.name.clone(), firewall.into()))
-            .collect();
-        let mut changed = Vec::new();
-        {
-            let mut seen = self.shared.seen.write().unwrap_or_else(PoisonError::into_inner);
-            if seen.swept_at.is_some_and(|swept| swept > began) {
-                return;
-            }
-            seen.swept_at = Some(began);
-            seen.by_name.retain(|name, entry| {
-                if entry.read_at > began {
-                    listed.remove(name);
-                    return true;
-                }
-                match (listed.remove(name), &entry.firewall) {
-                    (Some(known), Some(before)) if known == **before => true,
-                    (Some(known), _) => {
-                        entry.firewall = Some(Arc::new(known));
-                        changed.push(name.clone());
-                        true
-                    }
-                    (None, before) => {
-                        changed.extend(before.is_some().then(|| name.clone()));
-                        false
-                    }
-                }
-            });
-            for (name, known) in listed {
-                changed.push(name.clone());
-                let entry = Entry {
-                    firewall: Some(Arc::new(known)),
-                    read_at: began,
-                };
-                seen.by_name.insert(name, entry);
-            }
-        }
-        self.wake(&changed);
+        let keys = listed.into_iter().map(|firewall| {
+            let known = Known::from(firewall);
+            (known.spec.name.clone(), Swept::Seen(Arc::new(known)))
+        });
+        self.take(Sweep {
+            whole: true,
+            keys: keys.collect(),
+            began: Some(began),
+            trust: Trust::Trusted,
+        });
+    }
+
+    /// Takes what a replica loaded.
+    pub fn load(
+        &self,
+        rows: Vec<FleetRow>,
+        whole: bool,
+        began: Option<Timestamp>,
+        trust: Trust,
+    ) -> Result<(), serde_json::Error> {
+        let keys = rows.into_iter().map(|row| {
+            let swept = match row.standing {
+                Standing::Seen => Swept::Seen(Arc::new(serde_json::from_value(row.seen)?)),
+                Standing::Missing => Swept::Missing(Arc::new(serde_json::from_value(row.seen)?)),
+                Standing::Gone | Standing::Removed => Swept::Gone,
+            };
+            Ok((row.key, swept))
+        });
+        let keys = keys.collect::<Result<_, serde_json::Error>>()?;
+        self.take(Sweep {
+            whole,
+            keys,
+            began,
+            trust,
+        });
+        Ok(())
     }
 
     /// Every remembered firewall that is an environment's by its name.
     pub fn owned(&self) -> Vec<(EnvironmentId, Arc<Known>)> {
         let seen = self.shared.seen.read().unwrap_or_else(PoisonError::into_inner);
-        let known = seen.by_name.iter();
-        known
-            .filter_map(|(name, entry)| Some((owner(&self.shared.installation, name)?, Arc::clone(entry.firewall.as_ref()?))))
+        let owned = seen.present();
+        owned
+            .filter_map(|(name, known)| Some((owner(&self.shared.installation, name)?, Arc::clone(known))))
             .collect()
     }
 
@@ -184,9 +161,14 @@ impl Firewalls {
         self.shared.wakes.subscribe()
     }
 
-    fn wake(&self, names: &[String]) {
-        let owners = names.iter().filter_map(|name| owner(&self.shared.installation, name));
+    fn take(&self, sweep: Sweep<String, Arc<Known>>) {
+        let changed = self.write().sweep(sweep);
+        let owners = changed.iter().filter_map(|name| owner(&self.shared.installation, name));
         self.shared.wakes.wake(owners);
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Memory<String, Arc<Known>>> {
+        self.shared.seen.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,38 +1,11 @@
-//! Reading one environment's droplets. Owns: what counts as having looked. Promises: "absent" was said by the list and by a `GET`
-//! of every id that is known.
+//! What a read of DigitalOcean means. Owns: whose a droplet is, and which ids a record knows. Must not: do I/O.
 
 use crate::droplets::{Droplet, DropletState, Mark};
-use digitalocean::{Client, DropletFilter, DropletStatus};
+use digitalocean::DropletStatus;
 use model::{DropletId, EnvironmentId, EnvironmentRecord, InstallationId, IntentOutcome, record::Subject, tags};
 
-/// Reads an environment's droplets: the list by its tag, and a `GET` of each id that the record knows and the list does not.
-pub async fn droplets(
-    client: &Client,
-    installation: &InstallationId,
-    record: &EnvironmentRecord,
-) -> Result<Vec<Droplet>, digitalocean::Error> {
-    let id = record.id();
-    let known = known(record);
-    let filter = DropletFilter::Tag(tags::environment(id));
-    let listed = client.droplet_list(&filter).await?;
-    let mut droplets: Vec<Droplet> = listed.iter().map(|droplet| seen(droplet, id, installation)).collect();
-    for wanted in known.into_iter().flatten() {
-        if droplets.iter().any(|droplet| droplet.id == wanted) {
-            continue;
-        }
-        match client.droplet_get(wanted.0).await {
-            Ok(droplet) => droplets.push(seen(&droplet, id, installation)),
-            Err(error) if error.is_not_found() => {}
-            Err(error) => return Err(error),
-        }
-    }
-    // Another installation's droplet may carry the environment's tag, and is none of ours.
-    droplets.retain(|droplet| droplet.ours || known.contains(&Some(droplet.id)));
-    Ok(droplets)
-}
-
 /// The ids that the record names: the recorded droplet's, and the one that the latest intent made.
-fn known(record: &EnvironmentRecord) -> [Option<DropletId>; 2] {
+pub fn known(record: &EnvironmentRecord) -> [Option<DropletId>; 2] {
     let recorded = match &record.subject {
         Subject::Row(row) => row.status.droplet_id,
         Subject::Tombstone(tombstone) => tombstone.droplet_id,
@@ -44,7 +17,8 @@ fn known(record: &EnvironmentRecord) -> [Option<DropletId>; 2] {
     [recorded, made.filter(|_| made != recorded)]
 }
 
-pub(crate) fn seen(droplet: &digitalocean::Droplet, id: EnvironmentId, installation: &InstallationId) -> Droplet {
+/// A droplet as decisions about this environment see it.
+pub fn seen(droplet: &digitalocean::Droplet, id: EnvironmentId, installation: &InstallationId) -> Droplet {
     let tags = droplet.tags.iter().map(String::as_str);
     Droplet {
         id: DropletId(droplet.id),
@@ -68,11 +42,7 @@ pub(crate) fn seen(droplet: &digitalocean::Droplet, id: EnvironmentId, installat
 }
 
 /// Which tags a droplet lacks to be this environment's; none when its tags say that it is another's.
-fn missing<'a>(
-    tags: impl IntoIterator<Item = &'a str> + Clone,
-    id: EnvironmentId,
-    installation: &InstallationId,
-) -> Box<[Mark]> {
+fn missing<'a>(tags: impl IntoIterator<Item = &'a str> + Clone, id: EnvironmentId, installation: &InstallationId) -> Box<[Mark]> {
     if tags::is_foreign(tags.clone(), id, installation) {
         return Box::default();
     }

@@ -1,53 +1,284 @@
-//! Reading everything at once. Owns: the lists of all droplets and of all firewalls. Promises: a list that failed part-way is
-//! no observation.
+//! The sweep: one replica lists everything for all of them, and publishes what is different.
+//!
+//! ```text
+//!  list (200 a page) -> judge beside what was published -> publish the differences -> ask by id for what is missing
+//! ```
+//!
+//! Owns: when the lists are read, and who reads them: the holder of shard [`SWEEPING_SHARD`]. Must not: tell this process what
+//! it saw; that comes back from Postgres, as to every other replica. Promises: a sweep is stored only under the lease that it
+//! began under; a list that failed part-way is no observation; an unchanged fleet costs its pages, and one row.
 
-use crate::{droplets::Fleet, firewalls::Firewalls, read::seen};
-use digitalocean::{Client, DropletFilter};
-use jiff::Timestamp;
-use model::{InstallationId, tags};
-use std::time::Duration;
-use tokio::time::{MissedTickBehavior, interval};
+mod source;
+
+use crate::{
+    breaker::Limits,
+    confirm::Confirmation,
+    ledger::{Beside, Ledger, List, Verdict},
+};
+use digitalocean::Client;
+use jiff::SignedDuration;
+use model::InstallationId;
+use schema::{Database, Fence, FleetKind, FleetPublication, FleetSweep, LeaseKeeper, SWEEPING_SHARD};
+use source::Source;
+use std::{collections::HashSet, time::Duration};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-/// Reads the whole installation's droplets, once in `every`, one list for all environments.
-pub async fn droplets(client: Client, installation: InstallationId, fleet: Fleet, every: Duration, shutdown: CancellationToken) {
-    let mut ticks = interval(every);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let filter = DropletFilter::Tag(tags::installation(&installation));
-    let work = async {
-        loop {
-            ticks.tick().await;
-            let began = Timestamp::now();
-            match client.droplet_list(&filter).await {
-                Ok(listed) => {
-                    let owned = listed.iter().filter_map(|droplet| {
-                        let id = tags::owner(droplet.tags.iter().map(String::as_str), &installation)?;
-                        Some((id, seen(droplet, id, &installation)))
-                    });
-                    fleet.sweep(owned, began);
-                }
-                // What was seen before grows old by itself, and is unknown then.
-                Err(error) => tracing::warn!(%error, "the fleet could not be read"),
-            }
-        }
+/// How often it is asked whether a sweep is due. Costs one small query, of one replica.
+const PULSE: Duration = Duration::from_secs(1);
+/// What one request of a list brings.
+const PAGE: usize = 200;
+
+/// How to sweep.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Whose resources.
+    pub installation: InstallationId,
+    /// How often, while nothing is under way.
+    pub every: Duration,
+    /// When a list is in doubt.
+    pub limits: Limits,
+}
+
+/// A sweep that came to nothing.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    /// DigitalOcean did not say.
+    #[error(transparent)]
+    Cloud(#[from] digitalocean::Error),
+    /// Postgres did not take it, or the lease was lost.
+    #[error(transparent)]
+    Database(#[from] schema::Error),
+    /// What was seen cannot be written down.
+    #[error("what was listed cannot be stored")]
+    Row(#[from] serde_json::Error),
+    /// What is stored names nothing that can be asked for.
+    #[error("{0} is stored, but cannot be asked for")]
+    Key(String),
+}
+
+/// Sweeps droplets and firewalls whenever this process holds the lease, until shutdown.
+pub(crate) async fn run(database: Database, leases: LeaseKeeper, client: Client, config: Config, shutdown: CancellationToken) {
+    let sweeper = |kind| Sweeper {
+        database: database.clone(),
+        leases: leases.clone(),
+        source: Source::new(client.clone(), config.installation.clone(), kind),
+        config: config.clone(),
+        ledger: None,
+        confirmation: Confirmation::default(),
+        last: None,
     };
+    // Each on its own: a list of droplets that does not come is no reason not to list firewalls.
+    let (droplets, firewalls) = (sweeper(FleetKind::Droplets), sweeper(FleetKind::Firewalls));
+    let work = async { tokio::join!(droplets.run(), firewalls.run()) };
     shutdown.run_until_cancelled(work).await;
 }
 
-/// Reads all firewalls, once in `every`, one list for all environments.
-pub async fn firewalls(client: Client, seen: Firewalls, every: Duration, shutdown: CancellationToken) {
-    let mut ticks = interval(every);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let work = async {
+/// Sweeps one kind.
+struct Sweeper {
+    database: Database,
+    leases: LeaseKeeper,
+    source: Source,
+    config: Config,
+    /// What is published, as long as nobody else can have published.
+    ledger: Option<(Fence, Ledger)>,
+    confirmation: Confirmation,
+    last: Option<Last>,
+}
+
+/// What the next sweep's time depends on.
+#[derive(Clone, Copy, Debug)]
+struct Last {
+    began: Instant,
+    pages: usize,
+    withheld: bool,
+}
+
+impl Sweeper {
+    async fn run(mut self) {
+        let mut ticks = interval(PULSE.min(self.config.every));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let began = Timestamp::now();
-            match client.firewall_list().await {
-                Ok(listed) => seen.sweep(listed, began),
+            let Some(fence) = self.leases.fence(SWEEPING_SHARD) else {
+                (self.ledger, self.last) = (None, None);
+                continue;
+            };
+            if let Err(error) = self.sweep_when_due(&fence).await {
                 // What was seen before grows old by itself, and is unknown then.
-                Err(error) => tracing::warn!(%error, "the firewalls could not be read"),
+                tracing::warn!(%error, kind = self.source.kind().as_str(), "the fleet could not be swept");
+                self.ledger = None;
             }
         }
-    };
-    shutdown.run_until_cancelled(work).await;
+    }
+
+    async fn sweep_when_due(&mut self, fence: &Fence) -> Result<(), Failure> {
+        if let Some(last) = self.last {
+            let stir = match self.source.kind() {
+                FleetKind::Droplets => self.database.fleet_stir().await?,
+                // Whoever works on a firewall reads it.
+                FleetKind::Firewalls => None,
+            };
+            if last.began.elapsed() < pause(self.config.every, self.config.limits.pause, last, stir) {
+                return Ok(());
+            }
+        }
+        let began = Instant::now();
+        // Also a sweep that fails waits for its time.
+        let before = self.last.map_or(0, |last| last.pages);
+        self.last = Some(Last {
+            began,
+            pages: before,
+            withheld: false,
+        });
+        let (listed, withheld) = self.sweep(fence).await?;
+        self.last = Some(Last {
+            began,
+            pages: listed / PAGE + 1,
+            withheld,
+        });
+        Ok(())
+    }
+
+    /// One sweep. Returns how many were listed, and whether they are in doubt.
+    async fn sweep(&mut self, fence: &Fence) -> Result<(usize, bool), Failure> {
+        let kind = self.source.kind();
+        // Its clock is read before the list is: what the list lacks was not there later than that.
+        let before = self.database.fleet_sweep_get(kind).await?;
+        let ledger = self.ledger_under(fence).await?;
+        let list = self.source.list().await?;
+        let absent = ledger.absent(&list);
+        let wanted = match absent.is_empty() {
+            true => HashSet::new(),
+            false => self.database.environment_wanted(&absent).await?,
+        };
+        let beside = Beside {
+            kind,
+            began: before.now,
+            withheld: before.withheld.as_ref(),
+            confirmed_at: before.confirmed_at,
+            wanted: &wanted,
+        };
+        let Verdict { rows, withheld, missing } = ledger.judge(&self.config.limits, &list, &beside);
+        let (began_at, listed) = match &list {
+            List::Whole(listed) => (Some(before.now), listed.len()),
+            List::Truncated(_) => (None, 0),
+        };
+        let publication = FleetPublication {
+            began_at,
+            listed,
+            withheld,
+            rows,
+        };
+        self.database.fleet_publish(fence, kind, &publication).await?;
+        tell(kind, &before, &publication);
+        let withheld = publication.withheld.is_some();
+        self.ledger = Some((*fence, ledger_with(ledger, publication)));
+        self.confirm(fence, &missing).await?;
+        Ok((listed, withheld))
+    }
+
+    /// What is published: remembered, while the lease is the one under which it was read.
+    async fn ledger_under(&mut self, fence: &Fence) -> Result<Ledger, Failure> {
+        match self.ledger.take() {
+            Some((held, ledger)) if held == *fence => Ok(ledger),
+            Some(_) | None => {
+                self.confirmation = Confirmation::default();
+                Ok(Ledger::new(self.database.fleet_list(self.source.kind()).await?))
+            }
+        }
+    }
+
+    /// Asks for some of what is missing, by id. Once all of it is surely gone, says so; the next sweep believes it then.
+    async fn confirm(&mut self, fence: &Fence, missing: &[String]) -> Result<(), Failure> {
+        let Some((_, ledger)) = &self.ledger else { return Ok(()) };
+        let pause = self.config.limits.pause;
+        for key in self.confirmation.next(missing, pause, jiff::Timestamp::now()) {
+            let Some(row) = ledger.get(&key) else { continue };
+            if self.source.is_there(row).await? {
+                self.confirmation.there();
+                tracing::warn!(
+                    kind = self.source.kind().as_str(),
+                    key,
+                    "is missing from the list, but is there"
+                );
+                return Ok(());
+            }
+            self.confirmation.gone(key, jiff::Timestamp::now());
+        }
+        if self.confirmation.is_complete(missing) {
+            self.database.fleet_confirm(fence, self.source.kind()).await?;
+            // The next sweep need not wait.
+            self.last = None;
+        }
+        Ok(())
+    }
+}
+
+fn ledger_with(mut ledger: Ledger, publication: FleetPublication) -> Ledger {
+    ledger.take(publication.rows);
+    ledger
+}
+
+/// How long after a sweep the next one is due. While something young is under way, one sweep spares each of those who wait for it
+/// a look of its own; but a large fleet costs many requests, so it is swept no faster than a page a second.
+fn pause(every: Duration, confirming: SignedDuration, last: Last, stir: Option<SignedDuration>) -> Duration {
+    let (soonest, latest) = (SignedDuration::from_secs(2), SignedDuration::from_secs(30));
+    let patience = stir.map(|age| (age / 4).clamp(soonest, latest));
+    let confirming = last.withheld.then_some(confirming);
+    let wanted = [patience, confirming].into_iter().flatten().min();
+    let pages = Duration::from_secs(u64::try_from(last.pages).unwrap_or(u64::MAX));
+    let wanted = wanted.map_or(every, |wanted| Duration::try_from(wanted).unwrap_or(every));
+    wanted.max(pages).min(every)
+}
+
+/// Tells operators when lists begin or cease to be believed.
+fn tell(kind: FleetKind, before: &FleetSweep, sweep: &FleetPublication) {
+    let kind = kind.as_str();
+    metrics::gauge!("fleet_listed", "kind" => kind).set(f64::from(u32::try_from(sweep.listed).unwrap_or(u32::MAX)));
+    metrics::gauge!("fleet_withheld", "kind" => kind).set(f64::from(u8::from(sweep.withheld.is_some())));
+    match (&before.withheld, &sweep.withheld) {
+        (None, Some((_, reason))) => {
+            tracing::error!(
+                kind,
+                reason,
+                "nothing is created or deleted for what is missing until that is confirmed"
+            );
+        }
+        (Some((since, _)), None) => tracing::warn!(kind, %since, "what lists say is believed again"),
+        (Some((_, before)), Some((_, reason))) if before != reason => {
+            tracing::error!(kind, reason, "what is missing is still not believed to be gone");
+        }
+        (Some(_), Some(_)) | (None, None) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sweep_is_due_sooner_while_something_is_under_way() {
+        let every = Duration::from_secs(60);
+        let last = |pages, withheld| Last {
+            began: Instant::now(),
+            pages,
+            withheld,
+        };
+        let secs = SignedDuration::from_secs;
+        let cases = [
+            (last(1, false), None, 60),
+            (last(1, false), Some(secs(0)), 2),
+            (last(1, false), Some(secs(40)), 10),
+            (last(1, false), Some(secs(4_000)), 30),
+            (last(25, false), Some(secs(0)), 25),
+            (last(500, false), Some(secs(0)), 60),
+            (last(1, true), None, 10),
+            (last(1, true), Some(secs(0)), 2),
+        ];
+        for (last, stir, expected) in cases {
+            let found = pause(every, secs(10), last, stir);
+            assert_eq!(found, Duration::from_secs(expected), "{last:?} {stir:?}");
+        }
+    }
 }

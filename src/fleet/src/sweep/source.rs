@@ -1,0 +1,97 @@
+//! What is swept, at DigitalOcean. Owns: the lists, and the question whether one thing is there. Promises: only what is this
+//! installation's is listed; a list whose pages don't add up is told from one that could not be read.
+
+use super::Failure;
+use crate::{
+    firewalls::Known,
+    ledger::{List, Listed},
+    names,
+    read::seen,
+};
+use digitalocean::{Client, DropletFilter, Error};
+use model::{InstallationId, tags};
+use schema::{FleetKind, FleetRow};
+use std::collections::BTreeMap;
+
+/// One kind's lists.
+pub(super) struct Source {
+    client: Client,
+    installation: InstallationId,
+    kind: FleetKind,
+}
+
+impl Source {
+    pub(super) fn new(client: Client, installation: InstallationId, kind: FleetKind) -> Self {
+        Self {
+            client,
+            installation,
+            kind,
+        }
+    }
+
+    pub(super) fn kind(&self) -> FleetKind {
+        self.kind
+    }
+
+    /// Everything of the installation.
+    pub(super) async fn list(&self) -> Result<List, Failure> {
+        let listed = match self.kind {
+            FleetKind::Droplets => self.droplets().await,
+            FleetKind::Firewalls => self.firewalls().await,
+        };
+        match listed {
+            Ok(listed) => Ok(List::Whole(listed)),
+            Err(Failure::Cloud(Error::Incomplete { message, .. })) => Ok(List::Truncated(message)),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn droplets(&self) -> Result<BTreeMap<String, Listed>, Failure> {
+        let filter = DropletFilter::Tag(tags::installation(&self.installation));
+        let droplets = self.client.droplet_list(&filter).await?;
+        let mut ours = BTreeMap::new();
+        for droplet in droplets {
+            let tags = droplet.tags.iter().map(String::as_str);
+            if let Some(owner) = tags::owner(tags, &self.installation) {
+                let seen = serde_json::to_value(seen(&droplet, owner, &self.installation))?;
+                let environment = Some(owner);
+                ours.insert(droplet.id.to_string(), Listed { environment, seen });
+            }
+        }
+        Ok(ours)
+    }
+
+    async fn firewalls(&self) -> Result<BTreeMap<String, Listed>, Failure> {
+        let base = names::base(&self.installation);
+        let firewalls = self.client.firewall_list().await?;
+        let mut ours = BTreeMap::new();
+        for firewall in firewalls {
+            let name = firewall.spec.name.clone();
+            let environment = names::owner(&self.installation, &name);
+            if environment.is_some() || name == base {
+                let seen = serde_json::to_value(Known::from(firewall))?;
+                ours.insert(name, Listed { environment, seen });
+            }
+        }
+        Ok(ours)
+    }
+
+    /// Whether one thing is there, whatever the lists say.
+    pub(super) async fn is_there(&self, row: &FleetRow) -> Result<bool, Failure> {
+        let asked = match self.kind {
+            FleetKind::Droplets => match row.key.parse() {
+                Ok(id) => self.client.droplet_get(id).await.map(drop),
+                Err(_) => return Err(Failure::Key(row.key.clone())),
+            },
+            FleetKind::Firewalls => match row.seen.get("id").and_then(|id| id.as_str()) {
+                Some(id) => self.client.firewall_get(id).await.map(drop),
+                None => return Err(Failure::Key(row.key.clone())),
+            },
+        };
+        match asked {
+            Ok(()) => Ok(true),
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
