@@ -8,12 +8,19 @@ mod firewall;
 mod project;
 mod tag;
 
-use crate::{cloud::Cloud, gate, page::Paging, problem::Problem, server::Scheme};
+use crate::{
+    cloud::Cloud,
+    fault::{Asked, Fault},
+    gate,
+    page::Paging,
+    problem::Problem,
+    server::Scheme,
+};
 use axum::{
     Json, Router,
     body::Bytes,
     extract::{FromRequest, FromRequestParts, Request},
-    http::{StatusCode, header::HOST, request::Parts},
+    http::{Method, StatusCode, header::HOST, request::Parts},
     middleware,
 };
 use serde::de::DeserializeOwned;
@@ -58,11 +65,14 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Payload<T> {
     }
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Paging {
+impl FromRequestParts<Arc<Cloud>> for Paging {
     type Rejection = Infallible;
 
     /// Links are built from the address that the client used.
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+    async fn from_request_parts(parts: &mut Parts, cloud: &Arc<Cloud>) -> Result<Self, Infallible> {
+        let Ok(asked) = Asked::from_request_parts(parts, cloud).await;
+        let is_list = parts.method == Method::GET;
+        let flaw = is_list.then(|| cloud.faults.strike(&asked, Fault::flaw)).flatten();
         let host = parts
             .headers
             .get(HOST)
@@ -71,7 +81,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Paging {
         let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
         let scheme = parts.extensions.get::<Scheme>().map_or("http", |scheme| scheme.0);
         let url = Url::parse(&format!("{scheme}://{host}{path}"));
-        Ok(Self::new(url.unwrap_or_else(|_| fallback_url())))
+        Ok(Self::new(url.unwrap_or_else(|_| fallback_url()), flaw))
     }
 }
 

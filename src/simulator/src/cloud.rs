@@ -5,8 +5,8 @@
 
 use crate::{
     config::{Config, Dial},
-    fault::Faults,
-    journal::{Journal, What},
+    fault::{Asked, Fault, Faults},
+    journal::{Counts, Journal, What},
     machine::{Boot, Halt, Machines},
     rate::Rates,
     world::{World, action::Order, droplet::Droplet, firewall::Applied},
@@ -23,8 +23,14 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub(crate) enum Event {
     /// A new droplet's machine is there.
     Active(u64),
+    /// An active droplet has its addresses.
+    Addressed(u64),
+    /// A create comes to nothing.
+    Vanished(u64),
     /// An action is to be carried out.
     Act { action: u64, droplet: u64, order: Order },
+    /// An action has failed.
+    Errored { action: u64 },
     /// A droplet's farewell has ended.
     Gone(u64),
     /// A firewall is in force.
@@ -79,10 +85,31 @@ impl Cloud {
         });
     }
 
-    /// Brings firewalls into force after their delay.
-    pub(crate) fn schedule_applied(self: &Arc<Self>, changes: impl IntoIterator<Item = Applied>) {
+    /// Brings firewalls into force after a while.
+    pub(crate) fn schedule_applied(self: &Arc<Self>, after: Duration, changes: impl IntoIterator<Item = Applied>) {
         for applied in changes {
-            self.schedule(self.settings.get().firewall(), Event::Applied(applied));
+            self.schedule(after, Event::Applied(applied));
+        }
+    }
+
+    /// What a fault makes of a request, in milliseconds, or what the settings say.
+    pub(crate) fn twisted(&self, asked: &Asked, fault: impl Fn(&Fault) -> Option<u64>, usual: Duration) -> Duration {
+        self.faults.strike(asked, fault).map_or(usual, Duration::from_millis)
+    }
+
+    /// Writes an entry into the journal.
+    pub(crate) fn write(&self, what: What) {
+        self.journal.write(what, self.settings.get().journal_kept);
+    }
+
+    /// How often what happened.
+    pub(crate) fn counts(&self) -> Counts {
+        let struck = self.faults.struck().into_iter();
+        Counts {
+            limits: self.rates.limited(),
+            faults: struck.map(|(kind, count)| (kind.to_owned(), count)).collect(),
+            actions_dropped: self.world().actions.dropped(),
+            ..self.journal.counts()
         }
     }
 
@@ -93,31 +120,43 @@ impl Cloud {
         let twins: Vec<_> = droplets.iter().flat_map(|id| world.twins(prefix, *id)).collect();
         drop(world);
         for (tag, droplets) in twins {
-            self.journal.write(What::Twins { tag, droplets });
+            self.write(What::Twins { tag, droplets });
         }
     }
 
     /// Destroys a droplet at once, as if somebody else had done it.
-    pub(crate) async fn destroy(&self, droplet: u64) {
-        self.journal.write(What::Destroyed { droplet });
-        if let Some(droplet) = self.world().droplets.get_mut(&droplet) {
-            droplet.destroying = true;
-        }
+    pub(crate) async fn destroy(self: &Arc<Self>, droplet: u64) {
+        self.write(What::Destroyed { droplet });
+        self.world().droplets.change(droplet, |droplet| droplet.destroying = true);
         self.happen(Event::Gone(droplet)).await;
     }
 
-    async fn happen(&self, event: Event) {
+    /// Removes a droplet whose create comes to nothing.
+    pub(crate) fn vanish(&self, droplet: u64) {
+        if self.world().droplet_vanish(droplet) {
+            self.write(What::Vanished { droplet });
+        }
+    }
+
+    async fn happen(self: &Arc<Self>, event: Event) {
         match event {
             Event::Active(id) => {
                 let active = self.world().droplet_active(id);
                 if let Some(droplet) = active {
+                    if !droplet.addressed {
+                        let usual = self.settings.get().addressless();
+                        self.schedule(droplet.fate.addressless.unwrap_or(usual), Event::Addressed(id));
+                    }
                     self.machines.boot(self.boot_of(&droplet)).await;
                 }
             }
+            Event::Addressed(id) => self.world().droplet_addressed(id),
+            Event::Vanished(id) => self.vanish(id),
             Event::Act { action, droplet, order } => {
                 self.act(droplet, &order).await;
                 self.world().action_done(action, &order);
             }
+            Event::Errored { action } => self.world().action_end(action, false),
             Event::Gone(id) => {
                 self.machines.destroy(id).await;
                 self.world().droplet_gone(id);
@@ -128,7 +167,7 @@ impl Cloud {
 
     /// Carries an order out on the machine.
     async fn act(&self, id: u64, order: &Order) {
-        let known = self.world().droplets.get(&id).cloned();
+        let known = self.world().droplets.get(id).cloned();
         let Some(boot) = known.map(|droplet| self.boot_of(&droplet)) else {
             return;
         };

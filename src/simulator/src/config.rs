@@ -64,16 +64,28 @@ pub struct Settings {
     pub agent_restart_ms: u64,
     /// How long a shutdown waits for the agent before it is killed, in milliseconds.
     pub shutdown_ms: u64,
-    /// How far lists lag behind creates and deletes, in milliseconds.
+    /// Lists of droplets are as they were this long ago, in milliseconds.
     pub list_lag_ms: u64,
+    /// Lists of firewalls are as they were this long ago, in milliseconds.
+    pub firewall_list_lag_ms: u64,
     /// For how long after its create a droplet is in no list and its GET answers 404, in milliseconds.
     pub hide_after_create_ms: u64,
+    /// From `active` to the droplet's having its addresses, in milliseconds.
+    pub addressless_ms: u64,
     /// The account's `droplet_limit`.
     pub droplet_limit: u32,
     /// Requests in any minute before a 429.
     pub requests_per_minute: u32,
     /// Requests in any hour before a 429.
     pub requests_per_hour: u32,
+    /// How long the minute of the rate limit is, in milliseconds. Headers speak of whole seconds, rounded up, whatever it is.
+    pub minute_ms: u64,
+    /// How long the hour of the rate limit is, in milliseconds.
+    pub hour_ms: u64,
+    /// How many entries the journal keeps; it counts what it drops.
+    pub journal_kept: usize,
+    /// How many actions that have ended are kept; what is dropped is counted.
+    pub actions_kept: usize,
 }
 
 impl Default for Settings {
@@ -87,10 +99,16 @@ impl Default for Settings {
             agent_restart_ms: 1_000,
             shutdown_ms: 10_000,
             list_lag_ms: 0,
+            firewall_list_lag_ms: 0,
             hide_after_create_ms: 0,
+            addressless_ms: 0,
             droplet_limit: 1_000,
             requests_per_minute: 250,
             requests_per_hour: 5_000,
+            minute_ms: 60_000,
+            hour_ms: 3_600_000,
+            journal_kept: 200_000,
+            actions_kept: 20_000,
         }
     }
 }
@@ -110,6 +128,30 @@ impl Settings {
 
     pub(crate) fn firewall(&self) -> Duration {
         Duration::from_millis(self.firewall_ms)
+    }
+
+    pub(crate) fn addressless(&self) -> Duration {
+        Duration::from_millis(self.addressless_ms)
+    }
+
+    pub(crate) fn hide_after_create(&self) -> Duration {
+        Duration::from_millis(self.hide_after_create_ms)
+    }
+
+    pub(crate) fn list_lag(&self) -> Duration {
+        Duration::from_millis(self.list_lag_ms)
+    }
+
+    pub(crate) fn firewall_list_lag(&self) -> Duration {
+        Duration::from_millis(self.firewall_list_lag_ms)
+    }
+
+    pub(crate) fn minute(&self) -> Duration {
+        Duration::from_millis(self.minute_ms)
+    }
+
+    pub(crate) fn hour(&self) -> Duration {
+        Duration::from_millis(self.hour_ms)
     }
 
     pub(crate) fn agent_restart(&self) -> Duration {

@@ -2,18 +2,19 @@
 //!
 //! | | |
 //! |---|---|
-//! | `GET /simulator/journal?since=N` | mutating requests, twins, and the number of reads |
+//! | `GET /simulator/journal?since=N` | mutating requests, twins, and counts of everything |
 //! | `GET /simulator/droplets` | all that live, with what the API hides, and their agents |
 //! | `GET /simulator/droplets/{id}/console` | what boot and agent said; also after the droplet's end |
 //! | `POST /simulator/droplets/{id}/destroy` | destroys it behind our back, at once |
 //! | `GET /simulator/connection?droplet=ID&port=P&protocol=tcp&from=IP` | whether the firewalls in force would let it in |
 //! | `GET`, `PATCH /simulator/settings` | delays, lags and limits; any part of them |
-//! | `GET`, `POST`, `DELETE /simulator/faults` | what the next matching requests run into |
+//! | `GET`, `DELETE /simulator/faults` | what requests may run into; none of it any more |
+//! | `POST /simulator/faults` | one more rule, or a whole storm: `{"storm": {"seed": 1, "intensity": 0.5}}` |
 
 use crate::{
     cloud::Cloud,
     config::Settings,
-    fault::FaultRule,
+    fault::{FaultRule, Storm},
     problem::Problem,
     world::{
         droplet::{Droplet, Status},
@@ -69,7 +70,7 @@ pub(crate) fn routes() -> Router<Arc<Cloud>> {
 
 /// Every live droplet.
 pub(crate) fn infos(cloud: &Cloud) -> Vec<DropletInfo> {
-    let droplets: Vec<Droplet> = cloud.world().droplets.values().cloned().collect();
+    let droplets: Vec<Droplet> = cloud.world().droplets.iter().cloned().collect();
     droplets.into_iter().map(|droplet| info(cloud, droplet)).collect()
 }
 
@@ -100,7 +101,7 @@ struct Since {
 }
 
 async fn journal(State(cloud): State<Arc<Cloud>>, Query(Since { since }): Query<Since>) -> Json<Value> {
-    Json(json!({"entries": cloud.journal.since(since), "reads": cloud.journal.reads()}))
+    Json(json!({"entries": cloud.journal.since(since), "counts": cloud.counts()}))
 }
 
 async fn droplets(State(cloud): State<Arc<Cloud>>) -> Json<Vec<DropletInfo>> {
@@ -112,7 +113,7 @@ async fn console(State(cloud): State<Arc<Cloud>>, Path(id): Path<u64>) -> Result
 }
 
 async fn destroy(State(cloud): State<Arc<Cloud>>, Path(id): Path<u64>) -> Result<StatusCode, Problem> {
-    if !cloud.world().droplets.contains_key(&id) {
+    if !cloud.world().droplets.contains(id) {
         return Err(Problem::not_found());
     }
     cloud.destroy(id).await;
@@ -142,9 +143,21 @@ async fn faults(State(cloud): State<Arc<Cloud>>) -> Json<Vec<FaultRule>> {
     Json(cloud.faults.waiting())
 }
 
-async fn fault_add(State(cloud): State<Arc<Cloud>>, Json(rule): Json<FaultRule>) -> StatusCode {
-    cloud.faults.add(rule);
-    StatusCode::CREATED
+/// What `POST /simulator/faults` takes.
+#[derive(Deserialize)]
+struct StormRequest {
+    storm: Storm,
+}
+
+async fn fault_add(State(cloud): State<Arc<Cloud>>, Json(body): Json<Value>) -> Result<StatusCode, Problem> {
+    let unknown = |error: serde_json::Error| Problem::unprocessable(&error.to_string());
+    if body.get("storm").is_some() {
+        let StormRequest { storm } = serde_json::from_value(body).map_err(unknown)?;
+        storm.rules().into_iter().for_each(|rule| cloud.faults.add(rule));
+    } else {
+        cloud.faults.add(serde_json::from_value(body).map_err(unknown)?);
+    }
+    Ok(StatusCode::CREATED)
 }
 
 async fn faults_clear(State(cloud): State<Arc<Cloud>>) -> StatusCode {

@@ -4,8 +4,11 @@
 //! from their user data alone. Must not: know Toolplane's rows or reconcilers; be reached from another machine. Promises:
 //!
 //! - what a droplet runs ends with the droplet, and everything that the simulator started ends with the simulator;
-//! - faults are switched on from outside, request by request or by settings, and the journal tells what was asked;
-//! - state is in memory: a new simulator knows no droplets, and clears what a killed one left in its state folder.
+//! - faults are switched on from outside: for the next requests, by chance and by seed, as a whole storm, or by settings; the same seed
+//!   has the same requests of a sequence fail;
+//! - the journal tells what was asked, what was touched, and when two live droplets shared an environment's tag;
+//! - memory is bounded, and an account of ten thousand droplets and firewalls is listed as fast as a small one, page by page;
+//! - state is in memory only: a new simulator knows no droplets, and clears what a killed one left in its state folder.
 //!
 //! ```text
 //! request -> server -> gate (faults, token, limits, journal) -> api -> world      the account, synchronous
@@ -27,13 +30,16 @@ mod metadata;
 mod page;
 mod problem;
 mod rate;
+mod seed;
 mod server;
 mod simulator;
 mod world;
 
 pub use config::{Config, Settings};
 pub use control::DropletInfo;
-pub use fault::{Fault, FaultRule};
-pub use journal::{Entry, What};
+pub use fault::{Fault, FaultRule, PageFlaw, Storm};
+pub use journal::{Counts, Entry, Resource, Touched, What};
+pub use rate::Limited;
+pub use seed::{DropletSeed, Refused};
 pub use simulator::{Error, Handle, Simulator};
 pub use world::firewall::{Connection, Passage, Protocol};

@@ -29,7 +29,7 @@ use disk::Disk;
 use engine::Engine;
 use nursery::Nursery;
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     net::Ipv4Addr,
     path::{Path, PathBuf},
     sync::{
@@ -40,12 +40,15 @@ use std::{
 };
 use tokio::{sync::watch, task::JoinHandle};
 
+/// Of how many destroyed machines the consoles are kept.
+const DESTROYED_KEPT: usize = 1_000;
+
 /// What a machine boots with.
 #[derive(Clone, Debug)]
 pub(crate) struct Boot {
     pub(crate) id: u64,
     pub(crate) address: Ipv4Addr,
-    pub(crate) user_data: Option<String>,
+    pub(crate) user_data: Option<Arc<str>>,
     pub(crate) metadata_url: String,
 }
 
@@ -67,6 +70,8 @@ pub(crate) struct Machines {
     nursery: Nursery,
     settings: Dial,
     known: Mutex<HashMap<u64, Arc<Machine>>>,
+    /// The latest destroyed machines, whose consoles can still be read.
+    destroyed: Mutex<VecDeque<u64>>,
     closed: AtomicBool,
 }
 
@@ -97,6 +102,7 @@ impl Machines {
             nursery: Nursery::start(),
             settings,
             known: Mutex::new(HashMap::new()),
+            destroyed: Mutex::default(),
             closed: AtomicBool::new(false),
         }
     }
@@ -154,6 +160,18 @@ impl Machines {
             machine.console.keep();
             machine.disk.delete();
             *power = Power::Destroyed;
+            self.bury(id);
+        }
+    }
+
+    /// Forgets the machine that was destroyed longest ago, when there are more than are kept.
+    fn bury(&self, id: u64) {
+        let mut destroyed = self.destroyed.lock().unwrap_or_else(PoisonError::into_inner);
+        destroyed.push_back(id);
+        if destroyed.len() > DESTROYED_KEPT
+            && let Some(first) = destroyed.pop_front()
+        {
+            self.lock().remove(&first);
         }
     }
 

@@ -3,7 +3,7 @@
 use anyhow::Context;
 use clap::Parser;
 use secrecy::SecretString;
-use simulator::{Config, Simulator};
+use simulator::{Config, Settings, Simulator};
 use std::{net::SocketAddr, path::PathBuf};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -54,6 +54,15 @@ struct Arguments {
     /// Requests in any hour before a 429.
     #[arg(long)]
     requests_per_hour: Option<u32>,
+    /// Any setting, as `GET /simulator/settings` shows them: `list_lag_ms=5000`, `minute_ms=1000`. Can be given again.
+    #[arg(long = "set", value_name = "SETTING=VALUE")]
+    settings: Vec<String>,
+    /// Have requests run into all kinds of faults; the seed decides which. Rules of your own: `POST /simulator/faults`.
+    #[arg(long, value_name = "SEED")]
+    storm: Option<u64>,
+    /// How bad the storm is: at 1, about a quarter of all requests run into something.
+    #[arg(long, default_value_t = 0.3, requires = "storm")]
+    storm_intensity: f64,
 }
 
 impl Arguments {
@@ -82,8 +91,19 @@ impl Arguments {
         ] {
             *setting = given.unwrap_or(*setting);
         }
+        for given in &self.settings {
+            *settings = changed(settings, given).with_context(|| format!("--set {given}"))?;
+        }
         Ok(config)
     }
+}
+
+/// The settings with one of them changed by its name.
+fn changed(settings: &Settings, given: &str) -> anyhow::Result<Settings> {
+    let (name, value) = given.split_once('=').context("must be SETTING=VALUE")?;
+    let mut all = serde_json::to_value(settings)?;
+    all[name] = serde_json::from_str(value)?;
+    Ok(serde_json::from_value(all)?)
 }
 
 #[tokio::main]
@@ -96,9 +116,14 @@ async fn main() -> anyhow::Result<()> {
     rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
         .map_err(|_| anyhow::anyhow!("a TLS provider is installed already"))?;
-    let config = Arguments::parse().config()?;
+    let arguments = Arguments::parse();
+    let storm = arguments.storm.map(|seed| (seed, arguments.storm_intensity));
+    let config = arguments.config()?;
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let simulator = Simulator::start(config).await?;
+    if let Some((seed, intensity)) = storm {
+        simulator.storm(seed, intensity);
+    }
     println!("simulator ready at {}", simulator.base_url());
     tokio::select! {
         _ = interrupt.recv() => {}

@@ -85,7 +85,7 @@ fn text_of(found: &Value) -> String {
 }
 
 fn metadata_of(cloud: &Cloud, id: u64) -> Option<Value> {
-    cloud.world().droplets.get(&id).map(document_of)
+    cloud.world().droplets.get(id).map(document_of)
 }
 
 fn document_of(droplet: &Droplet) -> Value {
@@ -93,7 +93,7 @@ fn document_of(droplet: &Droplet) -> Value {
         "droplet_id": droplet.id,
         "id": droplet.id,
         "hostname": droplet.name,
-        "user_data": droplet.user_data.clone().unwrap_or_default(),
+        "user_data": droplet.user_data.as_deref().unwrap_or_default(),
         "vendor_data": "",
         "public_keys": [],
         "auth_key": "",

@@ -1,5 +1,6 @@
 //! Pagination, as DigitalOcean does it: `page`, `per_page`, absolute links, `meta.total`.
 
+use crate::fault::PageFlaw;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use url::Url;
@@ -10,6 +11,8 @@ pub(crate) struct Paging {
     url: Url,
     page: usize,
     per_page: usize,
+    /// What a fault makes of it.
+    flaw: Option<PageFlaw>,
 }
 
 const DEFAULT: usize = 20;
@@ -17,14 +20,19 @@ const MOST: usize = 200;
 
 impl Paging {
     /// Reads the query. What is no number counts as absent; what is out of range is brought into it.
-    pub(crate) fn new(url: Url) -> Self {
+    pub(crate) fn new(url: Url, flaw: Option<PageFlaw>) -> Self {
         let number = |wanted: &str| {
             let found = url.query_pairs().find(|(name, _)| name == wanted);
             found.and_then(|(_, value)| value.parse::<usize>().ok())
         };
         let page = number("page").unwrap_or(1).max(1);
         let per_page = number("per_page").unwrap_or(DEFAULT).clamp(1, MOST);
-        Self { url, page, per_page }
+        Self {
+            url,
+            page,
+            per_page,
+            flaw,
+        }
     }
 
     /// The value of another parameter of the query.
@@ -43,14 +51,20 @@ impl Paging {
 
     /// The answer: only the wanted part is rendered.
     pub(crate) fn answer<T, V: Serialize>(&self, key: &str, all: impl IntoIterator<Item = T>, render: impl Fn(T) -> V) -> Value {
-        let first = (self.page - 1).saturating_mul(self.per_page);
-        let (mut shown, mut total) = (Vec::new(), 0);
-        for element in all {
-            if total >= first && shown.len() < self.per_page {
-                shown.push(render(element));
-            }
-            total += 1;
-        }
+        let all: Vec<T> = all.into_iter().collect();
+        let total = match self.flaw {
+            Some(PageFlaw::EmptyList) => 0,
+            Some(PageFlaw::HalfTheList) => all.len() / 2,
+            Some(PageFlaw::ElementsMissing | PageFlaw::NextMissing | PageFlaw::EmptyPage) | None => all.len(),
+        };
+        let first = (self.page - 1).saturating_mul(self.per_page).min(total);
+        let there = (total - first).min(self.per_page);
+        let shown = match self.flaw {
+            Some(PageFlaw::EmptyPage) => 0,
+            Some(PageFlaw::ElementsMissing) => there / 2,
+            Some(PageFlaw::EmptyList | PageFlaw::HalfTheList | PageFlaw::NextMissing) | None => there,
+        };
+        let shown: Vec<V> = all.into_iter().skip(first).take(shown).map(render).collect();
         json!({key: shown, "links": self.links(total), "meta": {"total": total}})
     }
 
@@ -61,7 +75,7 @@ impl Paging {
             pages.insert("first".to_owned(), self.link(1));
             pages.insert("prev".to_owned(), self.link((self.page - 1).min(last)));
         }
-        if self.page < last {
+        if self.page < last && self.flaw != Some(PageFlaw::NextMissing) {
             pages.insert("next".to_owned(), self.link(self.page + 1));
             pages.insert("last".to_owned(), self.link(last));
         }
@@ -94,7 +108,37 @@ mod tests {
 
     fn answer(query: &str, total: usize) -> Value {
         let url = format!("http://127.0.0.1:1/v2/droplets?{query}").parse().unwrap();
-        Paging::new(url).answer("droplets", 0..total, |number| number)
+        Paging::new(url, None).answer("droplets", 0..total, |number| number)
+    }
+
+    fn flawed(flaw: PageFlaw, page: usize) -> Value {
+        let url = format!("http://127.0.0.1:1/v2/droplets?per_page=4&page={page}")
+            .parse()
+            .unwrap();
+        Paging::new(url, Some(flaw)).answer("droplets", 0..10, |number| number)
+    }
+
+    fn next(answer: &Value) -> bool {
+        answer["links"]["pages"].get("next").is_some()
+    }
+
+    #[test]
+    fn some_flaws_can_be_told_from_the_answer_and_some_cannot() {
+        for (flaw, page, shown, has_next, total) in [
+            (PageFlaw::ElementsMissing, 1, json!([0, 1]), true, 10),
+            (PageFlaw::NextMissing, 1, json!([0, 1, 2, 3]), false, 10),
+            (PageFlaw::HalfTheList, 1, json!([0, 1, 2, 3]), true, 5),
+            (PageFlaw::HalfTheList, 2, json!([4]), false, 5),
+            (PageFlaw::EmptyPage, 1, json!([]), true, 10),
+            (PageFlaw::EmptyList, 1, json!([]), false, 0),
+        ] {
+            let answer = flawed(flaw, page);
+            assert_eq!(
+                (&answer["droplets"], next(&answer), &answer["meta"]["total"]),
+                (&shown, has_next, &json!(total)),
+                "{flaw:?}"
+            );
+        }
     }
 
     #[test]

@@ -37,6 +37,18 @@ impl Problem {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "unprocessable_entity", message)
     }
 
+    pub(crate) fn try_again() -> Self {
+        Self::unprocessable("Please try again")
+    }
+
+    pub(crate) fn pending_event() -> Self {
+        Self::unprocessable("Droplet already has a pending event.")
+    }
+
+    pub(crate) fn droplet_limit() -> Self {
+        Self::unprocessable("creating this/these droplet(s) will exceed your droplet limit")
+    }
+
     pub(crate) fn conflict(message: &str) -> Self {
         Self::new(StatusCode::CONFLICT, "conflict", message)
     }

@@ -5,8 +5,8 @@ use crate::{
     cloud::Cloud,
     config::{Config, Dial, Settings},
     control::{self, DropletInfo},
-    fault::FaultRule,
-    journal::Entry,
+    fault::{FaultRule, Storm},
+    journal::{Counts, Entry, Touched, What},
     machine::{self, Machines},
     metadata,
     server::{self, Wire},
@@ -67,7 +67,7 @@ pub struct Simulator;
 /// A running simulator. Dropped, it stops at once and its agents are killed; [`Handle::shutdown`] also purges containers.
 #[derive(Debug)]
 pub struct Handle {
-    cloud: Arc<Cloud>,
+    pub(crate) cloud: Arc<Cloud>,
     base_url: Url,
     tls_url: Option<Url>,
     /// Locked as long as this simulator runs.
@@ -156,9 +156,40 @@ impl Handle {
         self.cloud.journal.since(since)
     }
 
+    /// The sequence number that the journal's next entry gets: what to ask [`Handle::journal`] for later on.
+    pub fn journal_next(&self) -> u64 {
+        self.cloud.journal.next()
+    }
+
+    /// The requests since a sequence number that might have changed something, whatever came of them.
+    pub fn changes(&self, since: u64) -> Vec<Entry> {
+        let mut entries = self.journal(since);
+        entries.retain(Entry::is_request);
+        entries
+    }
+
+    /// The moments since a sequence number at which live droplets came to share a watched tag.
+    pub fn twins(&self, since: u64) -> Vec<Entry> {
+        let mut entries = self.journal(since);
+        entries.retain(|entry| matches!(entry.what, What::Twins { .. }));
+        entries
+    }
+
+    /// The requests since a sequence number that spoke of something which is not ours.
+    pub fn foreign(&self, since: u64, is_ours: impl Fn(&Touched) -> bool) -> Vec<Entry> {
+        let mut entries = self.journal(since);
+        entries.retain(|entry| !entry.touched().iter().all(&is_ours));
+        entries
+    }
+
+    /// How often what happened since the start.
+    pub fn counts(&self) -> Counts {
+        self.cloud.counts()
+    }
+
     /// How many reads were asked.
     pub fn reads(&self) -> u64 {
-        self.cloud.journal.reads()
+        self.counts().reads.values().sum()
     }
 
     /// Every live droplet, hidden ones too.
@@ -188,9 +219,22 @@ impl Handle {
         self.cloud.settings.set(settings);
     }
 
-    /// Has the next matching requests run into a fault.
+    /// Has matching requests run into a fault.
     pub fn fault(&self, rule: FaultRule) {
         self.cloud.faults.add(rule);
+    }
+
+    /// Has all kinds of requests run into all kinds of faults, until [`Handle::calm`].
+    pub fn storm(&self, seed: u64, intensity: f64) {
+        Storm::new(seed, intensity)
+            .rules()
+            .into_iter()
+            .for_each(|rule| self.fault(rule));
+    }
+
+    /// Has requests run into no more faults. What lasts of earlier ones goes on.
+    pub fn calm(&self) {
+        self.cloud.faults.clear();
     }
 
     /// Stops: no more requests, every agent killed, every container purged, every disk deleted.

@@ -7,18 +7,19 @@ pub(crate) mod action;
 pub(crate) mod catalog;
 pub(crate) mod droplet;
 pub(crate) mod firewall;
+mod history;
 pub(crate) mod project;
 pub(crate) mod tag;
 
 use crate::config::Dial;
-use action::Action;
+use action::Actions;
 use catalog::Catalog;
-use droplet::{Droplet, Gone};
-use firewall::Firewall;
+use droplet::Droplets;
+use firewall::Firewalls;
 use jiff::Timestamp;
 use project::Project;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 /// Everything in the account.
@@ -26,18 +27,13 @@ use uuid::Uuid;
 pub(crate) struct World {
     pub(crate) catalog: Catalog,
     pub(crate) settings: Dial,
-    pub(crate) droplets: BTreeMap<u64, Droplet>,
-    /// The latest dead droplets, which lagging lists still show.
-    pub(crate) gone: VecDeque<Gone>,
-    pub(crate) actions: BTreeMap<u64, Action>,
+    pub(crate) droplets: Droplets,
+    pub(crate) actions: Actions,
     pub(crate) tags: BTreeSet<String>,
-    pub(crate) firewalls: BTreeMap<Uuid, Firewall>,
-    /// Deleted firewalls that are still in force somewhere.
-    pub(crate) dissolving: BTreeMap<Uuid, Firewall>,
+    pub(crate) firewalls: Firewalls,
     pub(crate) projects: BTreeMap<Uuid, Project>,
     account: Uuid,
     next_droplet: u64,
-    next_action: u64,
 }
 
 impl World {
@@ -48,16 +44,13 @@ impl World {
         Self {
             catalog: Catalog::new(),
             settings,
-            droplets: BTreeMap::new(),
-            gone: VecDeque::new(),
-            actions: BTreeMap::new(),
+            droplets: Droplets::default(),
+            actions: Actions::default(),
             tags: BTreeSet::new(),
-            firewalls: BTreeMap::new(),
-            dissolving: BTreeMap::new(),
+            firewalls: Firewalls::default(),
             projects: BTreeMap::from([(default.id, default)]),
             account,
             next_droplet: first_droplet_id,
-            next_action: 36_804_636,
         }
     }
 

@@ -3,6 +3,7 @@
 use super::{Answer, Payload, found, number};
 use crate::{
     cloud::{Cloud, Event},
+    fault::{Asked, Fault},
     page::Paging,
     problem::Problem,
 };
@@ -26,7 +27,7 @@ pub(super) fn routes() -> Router<Arc<Cloud>> {
 /// The latest first.
 async fn all(State(cloud): State<Arc<Cloud>>, paging: Paging) -> Answer {
     let world = cloud.world();
-    Ok(found(paging.answer("actions", world.actions.values().rev(), |action| {
+    Ok(found(paging.answer("actions", world.actions.latest(), |action| {
         world.action_view(action)
     })))
 }
@@ -39,7 +40,7 @@ async fn one(State(cloud): State<Arc<Cloud>>, Path(id): Path<String>) -> Answer 
 async fn of_droplet(State(cloud): State<Arc<Cloud>>, Path(id): Path<String>, paging: Paging) -> Answer {
     let world = cloud.world();
     let id = world.droplet(number(&id)?)?.id;
-    let actions = world.actions.values().rev().filter(|action| action.droplet == id);
+    let actions = world.actions.latest().filter(|action| action.droplet == id);
     Ok(found(paging.answer("actions", actions, |action| world.action_view(action))))
 }
 
@@ -52,7 +53,7 @@ async fn one_of_droplet(State(cloud): State<Arc<Cloud>>, Path((id, action)): Pat
     Ok(found(json!({"action": world.action_view(action)})))
 }
 
-async fn order(State(cloud): State<Arc<Cloud>>, Path(id): Path<String>, Payload(body): Payload<Value>) -> Answer {
+async fn order(State(cloud): State<Arc<Cloud>>, Path(id): Path<String>, asked: Asked, Payload(body): Payload<Value>) -> Answer {
     let droplet = number(&id)?;
     let (action, order, answer) = {
         let mut world = cloud.world();
@@ -60,7 +61,11 @@ async fn order(State(cloud): State<Arc<Cloud>>, Path(id): Path<String>, Payload(
         let answer = json!({"action": world.action_view(world.action(action)?)});
         (action, order, answer)
     };
-    let event = Event::Act { action, droplet, order };
-    cloud.schedule(cloud.settings.get().action(), event);
+    let event = match cloud.faults.strike(&asked, Fault::action_errored) {
+        Some(()) => Event::Errored { action },
+        None => Event::Act { action, droplet, order },
+    };
+    let after = cloud.twisted(&asked, Fault::slow_action, cloud.settings.get().action());
+    cloud.schedule(after, event);
     Ok((StatusCode::CREATED, Json(answer)))
 }

@@ -34,7 +34,7 @@ async fn images(State(cloud): State<Arc<Cloud>>, paging: Paging) -> Answer {
         paging.parameter("private").as_deref() == Some("true"),
         paging.parameter("tag_name"),
     );
-    let wanted = |image: &&Image| {
+    let wanted = |image: &&Arc<Image>| {
         let kind_matches = match kind.as_deref() {
             Some("application") => image.application,
             Some("distribution") => image.public && !image.application,

@@ -3,11 +3,12 @@
 use super::{Answer, Done, Payload, found};
 use crate::{
     cloud::Cloud,
+    fault::{Asked, Fault},
     page::Paging,
     problem::Problem,
     world::{
         World,
-        firewall::{Applied, Droplets, Firewall, FirewallRequest, Rules, Tags},
+        firewall::{Applied, Droplets, FirewallRequest, Rules, Tags},
     },
 };
 use axum::{
@@ -17,7 +18,7 @@ use axum::{
     routing::{get, post},
 };
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 pub(super) fn routes() -> Router<Arc<Cloud>> {
     Router::new()
@@ -30,61 +31,80 @@ pub(super) fn routes() -> Router<Arc<Cloud>> {
 
 type Shared = State<Arc<Cloud>>;
 
-async fn list(State(cloud): Shared, paging: Paging) -> Answer {
-    let world = cloud.world();
-    Ok(found(paging.answer("firewalls", world.firewalls.values(), Firewall::view)))
+async fn list(State(cloud): Shared, asked: Asked, paging: Paging) -> Answer {
+    let stale = cloud.faults.strike(&asked, Fault::stale).map(Duration::from_millis);
+    Ok(found(cloud.world().firewall_list(&paging, stale)))
 }
 
 async fn one(State(cloud): Shared, Path(id): Path<String>) -> Answer {
     Ok(found(json!({"firewall": cloud.world().firewall(&id)?.view()})))
 }
 
-async fn create(State(cloud): Shared, Payload(request): Payload<FirewallRequest>) -> Answer {
-    let body = change(&cloud, |world| world.firewall_create(request))?;
+async fn create(State(cloud): Shared, asked: Asked, Payload(request): Payload<FirewallRequest>) -> Answer {
+    let body = change(&cloud, &asked, |world| world.firewall_create(request))?;
     Ok((StatusCode::ACCEPTED, Json(body)))
 }
 
-async fn update(State(cloud): Shared, Path(id): Path<String>, Payload(request): Payload<FirewallRequest>) -> Answer {
-    Ok(found(change(&cloud, |world| world.firewall_update(&id, request))?))
+async fn update(
+    State(cloud): Shared,
+    Path(id): Path<String>,
+    asked: Asked,
+    Payload(request): Payload<FirewallRequest>,
+) -> Answer {
+    let body = change(&cloud, &asked, |world| world.firewall_update(&id, request))?;
+    Ok(found(body))
 }
 
-async fn delete(State(cloud): Shared, Path(id): Path<String>) -> Done {
+async fn delete(State(cloud): Shared, Path(id): Path<String>, asked: Asked) -> Done {
     let applied = cloud.world().firewall_delete(&id)?;
-    cloud.schedule_applied([applied]);
+    spread(&cloud, &asked, [applied]);
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn droplets_add(State(cloud): Shared, Path(id): Path<String>, Payload(body): Payload<Droplets>) -> Done {
-    part(&cloud, |world| world.firewall_droplets_add(&id, body))
+async fn droplets_add(State(cloud): Shared, Path(id): Path<String>, asked: Asked, Payload(body): Payload<Droplets>) -> Done {
+    part(&cloud, &asked, |world| world.firewall_droplets_add(&id, body))
 }
 
-async fn droplets_remove(State(cloud): Shared, Path(id): Path<String>, Payload(body): Payload<Droplets>) -> Done {
-    part(&cloud, |world| world.firewall_droplets_remove(&id, body))
+async fn droplets_remove(State(cloud): Shared, Path(id): Path<String>, asked: Asked, Payload(body): Payload<Droplets>) -> Done {
+    part(&cloud, &asked, |world| world.firewall_droplets_remove(&id, body))
 }
 
-async fn tags_add(State(cloud): Shared, Path(id): Path<String>, Payload(body): Payload<Tags>) -> Done {
-    part(&cloud, |world| world.firewall_tags_add(&id, body))
+async fn tags_add(State(cloud): Shared, Path(id): Path<String>, asked: Asked, Payload(body): Payload<Tags>) -> Done {
+    part(&cloud, &asked, |world| world.firewall_tags_add(&id, body))
 }
 
-async fn tags_remove(State(cloud): Shared, Path(id): Path<String>, Payload(body): Payload<Tags>) -> Done {
-    part(&cloud, |world| world.firewall_tags_remove(&id, body))
+async fn tags_remove(State(cloud): Shared, Path(id): Path<String>, asked: Asked, Payload(body): Payload<Tags>) -> Done {
+    part(&cloud, &asked, |world| world.firewall_tags_remove(&id, body))
 }
 
-async fn rules_add(State(cloud): Shared, Path(id): Path<String>, Payload(body): Payload<Rules>) -> Done {
-    part(&cloud, |world| world.firewall_rules_add(&id, body))
+async fn rules_add(State(cloud): Shared, Path(id): Path<String>, asked: Asked, Payload(body): Payload<Rules>) -> Done {
+    part(&cloud, &asked, |world| world.firewall_rules_add(&id, body))
 }
 
-async fn rules_remove(State(cloud): Shared, Path(id): Path<String>, Payload(body): Payload<Rules>) -> Done {
-    part(&cloud, |world| world.firewall_rules_remove(&id, body))
+async fn rules_remove(State(cloud): Shared, Path(id): Path<String>, asked: Asked, Payload(body): Payload<Rules>) -> Done {
+    part(&cloud, &asked, |world| world.firewall_rules_remove(&id, body))
 }
 
 /// Changes a firewall, and brings the change into force by and by.
-fn change(cloud: &Arc<Cloud>, change: impl FnOnce(&mut World) -> Result<(Value, Applied), Problem>) -> Result<Value, Problem> {
+fn change(
+    cloud: &Arc<Cloud>,
+    asked: &Asked,
+    change: impl FnOnce(&mut World) -> Result<(Value, Applied), Problem>,
+) -> Result<Value, Problem> {
     let (body, applied) = change(&mut cloud.world())?;
-    cloud.schedule_applied([applied]);
+    spread(cloud, asked, [applied]);
     Ok(body)
 }
 
-fn part(cloud: &Arc<Cloud>, by: impl FnOnce(&mut World) -> Result<(Value, Applied), Problem>) -> Done {
-    change(cloud, by).map(|_| StatusCode::NO_CONTENT)
+fn part(cloud: &Arc<Cloud>, asked: &Asked, by: impl FnOnce(&mut World) -> Result<(Value, Applied), Problem>) -> Done {
+    change(cloud, asked, by).map(|_| StatusCode::NO_CONTENT)
+}
+
+/// Brings what a request changed of firewalls into force by and by; a fault may have it wait.
+pub(super) fn spread(cloud: &Arc<Cloud>, asked: &Asked, changes: impl IntoIterator<Item = Applied>) {
+    let mut changes = changes.into_iter().peekable();
+    if changes.peek().is_some() {
+        let after = cloud.twisted(asked, Fault::firewall_waits, cloud.settings.get().firewall());
+        cloud.schedule_applied(after, changes);
+    }
 }

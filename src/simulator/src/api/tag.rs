@@ -1,7 +1,7 @@
 //! `/v2/tags`.
 
-use super::{Answer, Done, Payload, found};
-use crate::{cloud::Cloud, page::Paging, world::tag::Resources};
+use super::{Answer, Done, Payload, firewall, found};
+use crate::{cloud::Cloud, fault::Asked, page::Paging, world::tag::Resources};
 use axum::{
     Json, Router,
     extract::{Path, State},
@@ -37,25 +37,35 @@ async fn one(State(cloud): State<Arc<Cloud>>, Path(name): Path<String>) -> Answe
     Ok(found(cloud.world().tag_get(&name)?))
 }
 
-async fn delete(State(cloud): State<Arc<Cloud>>, Path(name): Path<String>) -> Done {
+async fn delete(State(cloud): State<Arc<Cloud>>, Path(name): Path<String>, asked: Asked) -> Done {
     let changes = cloud.world().tag_delete(&name)?;
-    cloud.schedule_applied(changes);
+    firewall::spread(&cloud, &asked, changes);
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn add(State(cloud): State<Arc<Cloud>>, Path(name): Path<String>, Payload(resources): Payload<Resources>) -> Done {
+async fn add(
+    State(cloud): State<Arc<Cloud>>,
+    Path(name): Path<String>,
+    asked: Asked,
+    Payload(resources): Payload<Resources>,
+) -> Done {
     let (ids, changes) = {
         let mut world = cloud.world();
         let ids = world.tagged_ids(&name, &resources)?;
         (ids, world.tag_resources_add(&name, &resources)?)
     };
     cloud.watch_twins(&ids);
-    cloud.schedule_applied(changes);
+    firewall::spread(&cloud, &asked, changes);
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn remove(State(cloud): State<Arc<Cloud>>, Path(name): Path<String>, Payload(resources): Payload<Resources>) -> Done {
+async fn remove(
+    State(cloud): State<Arc<Cloud>>,
+    Path(name): Path<String>,
+    asked: Asked,
+    Payload(resources): Payload<Resources>,
+) -> Done {
     let changes = cloud.world().tag_resources_remove(&name, &resources)?;
-    cloud.schedule_applied(changes);
+    firewall::spread(&cloud, &asked, changes);
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,5 +1,9 @@
 //! Actions: what is being done to a droplet, and how it ended.
 
+mod store;
+
+pub(crate) use store::Actions;
+
 use super::{
     World,
     droplet::{Droplet, Status, check_name},
@@ -9,6 +13,7 @@ use crate::{problem::Problem, world::catalog::Image};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 /// How far an action is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -80,7 +85,7 @@ impl World {
     }
 
     pub(crate) fn action(&self, id: u64) -> Result<&Action, Problem> {
-        self.actions.get(&id).ok_or_else(Problem::not_found)
+        self.actions.get(id).ok_or_else(Problem::not_found)
     }
 
     /// Takes an order for a droplet, and makes it busy until [`World::action_end`].
@@ -89,13 +94,11 @@ impl World {
         let order = Order::deserialize(body)
             .map_err(|error| Problem::unprocessable(&format!("You specified an invalid action: {error}")))?;
         if known.destroying || known.event.is_some() {
-            return Err(Problem::unprocessable("Droplet already has a pending event."));
+            return Err(Problem::pending_event());
         }
         self.check(&known, &order)?;
         let id = self.action_begin(droplet, order.kind(), &known.region);
-        if let Some(droplet) = self.droplets.get_mut(&droplet) {
-            droplet.event = Some(id);
-        }
+        self.droplets.change(droplet, |droplet| droplet.event = Some(id));
         Ok((id, order))
     }
 
@@ -134,9 +137,7 @@ impl World {
 
     /// Records an action that has begun.
     pub(crate) fn action_begin(&mut self, droplet: u64, kind: &str, region: &str) -> u64 {
-        let id = self.next_action;
-        self.next_action += 1;
-        let action = Action {
+        self.actions.insert(|id| Action {
             id,
             droplet,
             kind: kind.to_owned(),
@@ -144,29 +145,30 @@ impl World {
             started_at: now(),
             completed_at: None,
             region: region.to_owned(),
-        };
-        self.actions.insert(id, action);
-        id
+        })
     }
 
     /// An action has ended; the droplet takes orders again.
     pub(crate) fn action_end(&mut self, id: u64, well: bool) {
-        let Some(action) = self.actions.get_mut(&id).filter(|action| action.status == Progress::Running) else {
+        let kept = self.settings.get().actions_kept;
+        let Some(droplet) = self.actions.get(id).map(|action| action.droplet) else {
             return;
         };
-        action.status = if well { Progress::Completed } else { Progress::Errored };
-        action.completed_at = Some(now());
-        if let Some(droplet) = self.droplets.get_mut(&action.droplet) {
-            droplet.event = droplet.event.filter(|event| *event != id);
+        let end = |action: &mut Action| {
+            action.status = if well { Progress::Completed } else { Progress::Errored };
+            action.completed_at = Some(now());
+        };
+        if self.actions.end(id, end, kept) && self.droplets.get(droplet).is_some_and(|droplet| droplet.event == Some(id)) {
+            self.droplets.change(droplet, |droplet| droplet.event = None);
         }
     }
 
     /// The order was carried out on the machine: the droplet shows it.
     pub(crate) fn action_done(&mut self, id: u64, order: &Order) {
-        let Some(droplet) = self.actions.get(&id).map(|action| action.droplet) else {
+        let Some(droplet) = self.actions.get(id).map(|action| action.droplet) else {
             return;
         };
-        let Some(mut droplet) = self.droplets.get(&droplet).cloned() else {
+        let Some(mut droplet) = self.droplets.get(droplet).cloned() else {
             return;
         };
         match order {
@@ -184,16 +186,17 @@ impl World {
             Order::Rebuild { image } => {
                 droplet.status = Status::Active;
                 if let Some(image) = image.as_ref().and_then(|image| self.catalog.image(image)) {
-                    droplet.image = image.clone();
+                    droplet.image = Arc::clone(image);
                 }
             }
             Order::Rename { name } => droplet.name.clone_from(name),
             Order::Snapshot { name } => {
                 droplet.snapshot_ids.push(id);
-                self.catalog.images.push(snapshot_of(&droplet, id, name.as_deref()));
+                let image = snapshot_of(&droplet, id, name.as_deref());
+                self.catalog.images.push(Arc::new(image));
             }
         }
-        self.droplets.insert(droplet.id, droplet);
+        self.droplets.change(droplet.id, |known| *known = droplet);
         self.action_end(id, true);
     }
 }
@@ -208,6 +211,6 @@ fn snapshot_of(droplet: &Droplet, id: u64, name: Option<&str>) -> Image {
         regions: vec![droplet.region.clone()],
         created_at: now().to_string(),
         min_disk_size: droplet.disk,
-        ..droplet.image.clone()
+        ..Image::clone(&droplet.image)
     }
 }

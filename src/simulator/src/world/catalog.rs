@@ -3,6 +3,7 @@
 use crate::problem::Problem;
 use serde::Serialize;
 use serde_json::{Value, json};
+use std::sync::Arc;
 use uuid::Uuid;
 
 /// A size.
@@ -71,7 +72,7 @@ pub(crate) struct Vpc {
 pub(crate) struct Catalog {
     pub(crate) sizes: Vec<Size>,
     pub(crate) regions: Vec<Region>,
-    pub(crate) images: Vec<Image>,
+    pub(crate) images: Vec<Arc<Image>>,
     pub(crate) vpcs: Vec<Vpc>,
 }
 
@@ -125,7 +126,7 @@ impl Catalog {
         let open: Vec<&str> = REGIONS.iter().filter(|region| region.2).map(|region| region.0).collect();
         let sizes: Vec<Size> = SIZES.iter().map(|size| size_of(*size, &open)).collect();
         let regions = REGIONS.iter().map(|region| region_of(*region, &sizes)).collect();
-        let images = IMAGES.iter().map(|image| image_of(*image)).collect();
+        let images = IMAGES.iter().map(|image| Arc::new(image_of(*image))).collect();
         let vpcs = open.iter().zip(0_u8..).map(|(slug, number)| vpc_of(slug, number)).collect();
         Self {
             sizes,
@@ -144,7 +145,7 @@ impl Catalog {
     }
 
     /// By id or slug, as requests name images.
-    pub(crate) fn image(&self, named: &Value) -> Option<&Image> {
+    pub(crate) fn image(&self, named: &Value) -> Option<&Arc<Image>> {
         self.images.iter().find(|image| match named {
             Value::String(text) => image.slug.as_ref() == Some(text) || image.id.to_string() == *text,
             Value::Number(id) => id.as_u64() == Some(image.id),

@@ -1,15 +1,18 @@
 //! Droplets: what a create must look like, what is shown of them and when, how they go.
 
 mod create;
+mod seed;
+mod store;
 
 pub(crate) use create::{Create, Created, check_name};
+pub(crate) use store::Droplets;
 
 use super::{World, catalog::Image, firewall::Applied};
 use crate::{page::Paging, problem::Problem};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
-use std::{net::Ipv4Addr, time::Duration};
+use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -31,18 +34,20 @@ pub(crate) struct Droplet {
     pub(crate) memory: u64,
     pub(crate) vcpus: u32,
     pub(crate) disk: u64,
-    pub(crate) image: Image,
+    pub(crate) image: Arc<Image>,
     pub(crate) region: String,
     pub(crate) tags: Vec<String>,
     pub(crate) status: Status,
     pub(crate) created_at: Timestamp,
     pub(crate) created: Instant,
     pub(crate) features: Vec<String>,
-    pub(crate) user_data: Option<String>,
+    pub(crate) user_data: Option<Arc<str>>,
     pub(crate) vpc: Uuid,
     pub(crate) address: Ipv4Addr,
-    /// It has its addresses once it is active.
+    /// It has its addresses once it is active, or a while later.
     pub(crate) addressed: bool,
+    /// What faults have made of its create.
+    pub(crate) fate: Fate,
     pub(crate) snapshot_ids: Vec<u64>,
     /// The action that is being carried out; others are refused.
     pub(crate) event: Option<u64>,
@@ -52,15 +57,16 @@ pub(crate) struct Droplet {
     pub(crate) project: Option<Uuid>,
 }
 
-/// A droplet that is no more.
-#[derive(Debug)]
-pub(crate) struct Gone {
-    at: Instant,
-    droplet: Droplet,
+/// What faults make of a create.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Fate {
+    /// It comes to nothing, this long after the answer.
+    pub(crate) vanish: Option<Duration>,
+    /// For how long its GET answers 404, beyond what the settings say.
+    pub(crate) hidden: Duration,
+    /// How long it is active before it has its addresses; the settings say when absent.
+    pub(crate) addressless: Option<Duration>,
 }
-
-/// Lists forget the dead after this many, whatever the lag.
-const GONE_KEPT: usize = 10_000;
 
 /// The loopback address of a droplet: one of its own, and never in 127.0.0.0/24 or 127.0.x.y at all.
 ///
@@ -75,8 +81,10 @@ impl Droplet {
         self.tags.iter().any(|tag| tag == name)
     }
 
-    fn age(&self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.created)
+    /// Whether a GET finds it, where the settings hide new droplets for a while.
+    fn is_visible(&self, hidden: Duration) -> bool {
+        let hidden = hidden.max(self.fate.hidden);
+        hidden.is_zero() || self.created.elapsed() >= hidden
     }
 
     /// Its address in the VPC.
@@ -108,13 +116,13 @@ impl Droplet {
 impl World {
     /// A droplet that can be seen by its id.
     pub(crate) fn droplet(&self, id: u64) -> Result<&Droplet, Problem> {
-        let hidden = Duration::from_millis(self.settings.get().hide_after_create_ms);
-        let visible = |droplet: &&Droplet| hidden.is_zero() || droplet.age(Instant::now()) >= hidden;
-        self.droplets.get(&id).filter(visible).ok_or_else(Problem::not_found)
+        let hidden = self.settings.get().hide_after_create();
+        let visible = |droplet: &&Droplet| droplet.is_visible(hidden);
+        self.droplets.get(id).filter(visible).ok_or_else(Problem::not_found)
     }
 
-    /// `GET /v2/droplets`: as it was a list lag ago.
-    pub(crate) fn droplet_list(&self, paging: &Paging) -> Result<Value, Problem> {
+    /// `GET /v2/droplets`: as it was a list lag ago, or as long ago as a fault says.
+    pub(crate) fn droplet_list(&self, paging: &Paging, stale: Option<Duration>) -> Result<Value, Problem> {
         let (tag, name, kind) = (
             paging.parameter("tag_name"),
             paging.parameter("name"),
@@ -123,21 +131,20 @@ impl World {
         if tag.is_some() && (name.is_some() || kind.is_some()) {
             return Err(Problem::unprocessable("tag_name cannot be combined with name or type"));
         }
+        let settings = self.settings.get();
+        let (lag, hidden) = (stale.unwrap_or_else(|| settings.list_lag()), settings.hide_after_create());
+        let all = match &tag {
+            Some(tag) if lag.is_zero() => self.droplets.tagged(tag).collect(),
+            Some(_) | None => self.droplets.ago(lag),
+        };
         let wanted = move |droplet: &&Droplet| {
             tag.as_deref().is_none_or(|tag| droplet.has_tag(tag))
                 && name.as_deref().is_none_or(|name| droplet.name.eq_ignore_ascii_case(name))
                 && kind.as_deref().is_none_or(|kind| kind == "droplets")
+                && droplet.is_visible(hidden)
         };
-        let now = Instant::now();
-        let lag = Duration::from_millis(self.settings.get().list_lag_ms);
-        let hidden = lag.max(Duration::from_millis(self.settings.get().hide_after_create_ms));
-        let living = self
-            .droplets
-            .values()
-            .filter(|droplet| hidden.is_zero() || droplet.age(now) >= hidden);
-        let dead = self.gone.iter().filter(|gone| now.saturating_duration_since(gone.at) < lag);
-        let all = living.chain(dead.map(|gone| &gone.droplet)).filter(wanted);
-        Ok(paging.answer("droplets", all, |droplet| self.droplet_view(droplet)))
+        let listed = all.into_iter().filter(wanted);
+        Ok(paging.answer("droplets", listed, |droplet| self.droplet_view(droplet)))
     }
 
     /// What the API shows of a droplet.
@@ -171,8 +178,10 @@ impl World {
     /// Takes a delete. Whether it is the first one.
     pub(crate) fn droplet_delete(&mut self, id: u64) -> Result<bool, Problem> {
         self.droplet(id)?;
-        let droplet = self.droplets.get_mut(&id).ok_or_else(Problem::not_found)?;
-        Ok(!std::mem::replace(&mut droplet.destroying, true))
+        let was = self
+            .droplets
+            .change(id, |droplet| std::mem::replace(&mut droplet.destroying, true));
+        was.map(|destroying| !destroying).ok_or_else(Problem::not_found)
     }
 
     /// Takes the delete of every droplet with a tag.
@@ -180,58 +189,57 @@ impl World {
         if !self.tags.contains(tag) {
             return Err(Problem::not_found());
         }
-        let mut ids = Vec::new();
-        let living = self.droplets.values_mut().filter(|droplet| !droplet.destroying);
-        for droplet in living.filter(|droplet| droplet.has_tag(tag)) {
-            droplet.destroying = true;
-            ids.push(droplet.id);
+        let living = self.droplets.tagged(tag).filter(|droplet| !droplet.destroying);
+        let ids: Vec<u64> = living.map(|droplet| droplet.id).collect();
+        for id in &ids {
+            self.droplets.change(*id, |droplet| droplet.destroying = true);
         }
         Ok(ids)
     }
 
     /// The machine runs, and its create has ended. Nothing happens when it was deleted in the meantime.
     pub(crate) fn droplet_active(&mut self, id: u64) -> Option<Droplet> {
-        let droplet = self
-            .droplets
-            .get_mut(&id)
-            .filter(|droplet| droplet.status == Status::New && !droplet.destroying)?;
-        droplet.status = Status::Active;
-        droplet.addressed = true;
-        let active = droplet.clone();
+        let lives = |droplet: &&Droplet| droplet.status == Status::New && !droplet.destroying && droplet.fate.vanish.is_none();
+        self.droplets.get(id).filter(lives)?;
+        let addressless = self.settings.get().addressless();
+        let active = self.droplets.change(id, |droplet| {
+            droplet.status = Status::Active;
+            droplet.addressed = droplet.fate.addressless.unwrap_or(addressless).is_zero();
+            droplet.clone()
+        })?;
         if let Some(event) = active.event {
             self.action_end(event, true);
         }
         Some(active)
     }
 
+    /// A droplet that has been active for a while has its addresses.
+    pub(crate) fn droplet_addressed(&mut self, id: u64) {
+        self.droplets.change(id, |droplet| droplet.addressed = true);
+    }
+
     /// The machine is no more. What pointed at it forgets it, and what was being done to it has failed.
     pub(crate) fn droplet_gone(&mut self, id: u64) {
-        let Some(droplet) = self.droplets.remove(&id) else { return };
+        let Some(droplet) = self.droplets.remove(id) else { return };
         if let Some(event) = droplet.event {
             self.action_end(event, false);
         }
-        for firewall in self.firewalls.values_mut().chain(self.dissolving.values_mut()) {
-            firewall.forget_droplet(id);
-        }
-        self.gone.push_back(Gone {
-            at: Instant::now(),
-            droplet,
-        });
-        while self.gone.len() > GONE_KEPT {
-            self.gone.pop_front();
-        }
+        self.firewalls.forget_droplet(id);
+    }
+
+    /// A create comes to nothing: as if there had never been a droplet. Its action goes on until somebody ends it.
+    pub(crate) fn droplet_vanish(&mut self, id: u64) -> bool {
+        self.firewalls.forget_droplet(id);
+        self.droplets.erase(id).is_some()
     }
 
     /// The live droplets that share a tag with this prefix with another one: tag and ids.
     pub(crate) fn twins(&self, prefix: &str, of: u64) -> Vec<(String, Vec<u64>)> {
-        let Some(droplet) = self.droplets.get(&of) else {
+        let Some(droplet) = self.droplets.get(of) else {
             return Vec::new();
         };
         let watched = droplet.tags.iter().filter(|tag| tag.starts_with(prefix));
-        let sharing = |tag: &String| {
-            let with = self.droplets.values().filter(|droplet| droplet.has_tag(tag));
-            (tag.clone(), with.map(|droplet| droplet.id).collect::<Vec<_>>())
-        };
+        let sharing = |tag: &String| (tag.clone(), self.droplets.tagged_ids(tag));
         watched.map(sharing).filter(|(_, ids)| ids.len() > 1).collect()
     }
 

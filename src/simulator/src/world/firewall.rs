@@ -6,17 +6,20 @@ mod force;
 mod passage;
 mod request;
 mod rule;
+mod store;
 
 pub use passage::{Connection, Passage, Protocol};
 pub(crate) use request::{Droplets, FirewallRequest, Rules, Tags};
+pub(crate) use store::Firewalls;
 
 use super::{World, droplet::Droplet, now};
-use crate::problem::Problem;
+use crate::{page::Paging, problem::Problem};
 use force::Force;
 use jiff::Timestamp;
 use rule::Rule;
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
+use store::Concern;
 use uuid::Uuid;
 
 const DROPLETS_LIMIT: usize = 10;
@@ -33,6 +36,8 @@ pub(crate) struct Firewall {
     targets: BTreeSet<u64>,
     /// What of it is in force, and what is on its way.
     force: Force,
+    /// What it is found by when a droplet or a tag changes.
+    concerns: BTreeSet<Concern>,
 }
 
 /// What a request can set.
@@ -53,6 +58,40 @@ pub(crate) struct Applied {
 }
 
 impl Firewall {
+    pub(crate) fn id(&self) -> Uuid {
+        self.id
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.parts.name
+    }
+
+    pub(crate) fn tags(&self) -> &[String] {
+        &self.parts.tags
+    }
+
+    /// What lists show of it later on: its parts. How far they were in force then is not remembered.
+    fn portrait(&self) -> Self {
+        Self {
+            id: self.id,
+            created_at: self.created_at,
+            parts: self.parts.clone(),
+            targets: BTreeSet::new(),
+            force: Force::default(),
+            concerns: BTreeSet::new(),
+        }
+    }
+
+    /// Everything whose change it may have to follow.
+    fn look_up_concerns(&self) -> BTreeSet<Concern> {
+        let peers = || self.parts.inbound.iter().chain(&self.parts.outbound).map(|rule| &rule.peers);
+        let droplets = self.parts.droplet_ids.iter().chain(&self.targets);
+        let droplets = droplets.chain(peers().flat_map(|peers| &peers.droplet_ids));
+        let tags = self.parts.tags.iter().chain(peers().flat_map(|peers| &peers.tags));
+        let droplets = droplets.copied().map(Concern::Droplet);
+        droplets.chain(tags.cloned().map(Concern::Tag)).collect()
+    }
+
     pub(crate) fn applies_to(&self, droplet: &Droplet) -> bool {
         self.parts.droplet_ids.contains(&droplet.id) || self.parts.tags.iter().any(|tag| droplet.has_tag(tag))
     }
@@ -105,7 +144,13 @@ impl Firewall {
 impl World {
     pub(crate) fn firewall(&self, id: &str) -> Result<&Firewall, Problem> {
         let id: Option<Uuid> = id.parse().ok();
-        id.and_then(|id| self.firewalls.get(&id)).ok_or_else(Problem::not_found)
+        id.and_then(|id| self.firewalls.get(id)).ok_or_else(Problem::not_found)
+    }
+
+    /// `GET /v2/firewalls`: as it was a list lag ago, or as long ago as a fault says.
+    pub(crate) fn firewall_list(&self, paging: &Paging, stale: Option<Duration>) -> Value {
+        let lag = stale.unwrap_or_else(|| self.settings.get().firewall_list_lag());
+        paging.answer("firewalls", self.firewalls.ago(lag), Firewall::view)
     }
 
     pub(crate) fn firewall_create(&mut self, request: FirewallRequest) -> Result<(Value, Applied), Problem> {
@@ -116,10 +161,18 @@ impl World {
             parts,
             targets: BTreeSet::new(),
             force: Force::default(),
+            concerns: BTreeSet::new(),
         };
         let id = firewall.id;
-        self.firewalls.insert(id, firewall);
+        self.firewalls.insert(firewall);
         self.firewall_changed(id)
+    }
+
+    /// Makes a firewall that is in force already, and gives its id.
+    pub(crate) fn firewall_seed(&mut self, request: FirewallRequest) -> Result<String, Problem> {
+        let (_, applied) = self.firewall_create(request)?;
+        self.firewall_applied(applied);
+        Ok(applied.firewall.to_string())
     }
 
     pub(crate) fn firewall_update(&mut self, id: &str, request: FirewallRequest) -> Result<(Value, Applied), Problem> {
@@ -131,10 +184,10 @@ impl World {
     /// Nobody sees it any more, but what is in force of it stays so until the droplets have learned of it.
     pub(crate) fn firewall_delete(&mut self, id: &str) -> Result<Applied, Problem> {
         let id = self.firewall(id)?.id;
-        let mut firewall = self.firewalls.remove(&id).ok_or_else(Problem::not_found)?;
+        let mut firewall = self.firewalls.remove(id).ok_or_else(Problem::not_found)?;
         let targets = std::mem::take(&mut firewall.targets);
         let applied = firewall.touch(targets.into_iter().map(|droplet| (droplet, true)));
-        self.dissolving.insert(id, firewall);
+        self.firewalls.dissolve(firewall);
         Ok(applied)
     }
 
@@ -193,31 +246,27 @@ impl World {
 
     /// A change is in force everywhere.
     pub(crate) fn firewall_applied(&mut self, applied: Applied) {
-        if let Some(firewall) = self.firewalls.get_mut(&applied.firewall) {
-            firewall.force.arrive(applied.revision);
-        } else if let Some(firewall) = self.dissolving.get_mut(&applied.firewall) {
-            firewall.force.arrive(applied.revision);
-            if !firewall.force.is_waiting() {
-                self.dissolving.remove(&applied.firewall);
-            }
-        }
+        self.firewalls.arrive(applied.firewall, applied.revision);
     }
 
     /// A droplet's tags changed: firewalls take it in or let it go.
     pub(crate) fn firewalls_follow(&mut self, id: u64) -> Vec<Applied> {
-        let Some(droplet) = self.droplets.get(&id) else {
+        let Some(droplet) = self.droplets.get(id) else {
             return Vec::new();
         };
-        let mut changes = Vec::new();
-        for firewall in self.firewalls.values_mut() {
+        let follow = |firewall: &mut Firewall| {
             let applies = firewall.applies_to(droplet);
-            if applies && firewall.targets.insert(id) {
-                changes.push(firewall.touch([(id, false)]));
-            } else if !applies && firewall.targets.remove(&id) {
-                changes.push(firewall.touch([(id, true)]));
-            }
-        }
-        changes
+            let changes = if applies {
+                firewall.targets.insert(id)
+            } else {
+                firewall.targets.remove(&id)
+            };
+            changes.then(|| firewall.touch([(id, !applies)]))
+        };
+        let candidates = self.firewalls.candidates(droplet).into_iter();
+        candidates
+            .filter_map(|firewall| self.firewalls.follow(firewall, id, follow))
+            .collect()
     }
 
     fn firewall_parts(&self, id: &str) -> Result<(Uuid, Parts), Problem> {
@@ -227,27 +276,31 @@ impl World {
 
     fn firewall_replace(&mut self, id: Uuid, parts: Parts) -> Result<(Value, Applied), Problem> {
         let parts = self.firewall_check(parts, Some(id))?;
-        self.firewalls.get_mut(&id).ok_or_else(Problem::not_found)?.parts = parts;
+        let changed = self.firewalls.change(id, |firewall| firewall.parts = parts);
+        changed.ok_or_else(Problem::not_found)?;
         self.firewall_changed(id)
     }
 
     /// A firewall's parts changed: every droplet that it applied to or applies to has to learn of it.
     fn firewall_changed(&mut self, id: Uuid) -> Result<(Value, Applied), Problem> {
-        let firewall = self.firewalls.get_mut(&id).ok_or_else(Problem::not_found)?;
-        let concerned = self.droplets.values().filter(|droplet| firewall.applies_to(droplet));
-        let targets: BTreeSet<u64> = concerned.map(|droplet| droplet.id).collect();
+        let firewall = self.firewalls.get(id).ok_or_else(Problem::not_found)?;
+        let tagged = firewall.parts.tags.iter().flat_map(|tag| self.droplets.tagged(tag));
+        let named = firewall.parts.droplet_ids.iter().filter_map(|id| self.droplets.get(*id));
+        let targets: BTreeSet<u64> = tagged.chain(named).map(|droplet| droplet.id).collect();
         let leaving: Vec<_> = firewall.targets.difference(&targets).map(|id| (*id, true)).collect();
         let pending: Vec<_> = targets.iter().map(|id| (*id, false)).chain(leaving).collect();
-        firewall.targets = targets;
-        let applied = firewall.touch(pending);
-        Ok((json!({"firewall": firewall.view()}), applied))
+        let touched = self.firewalls.retarget(id, targets, |firewall| {
+            let applied = firewall.touch(pending);
+            (json!({"firewall": firewall.view()}), applied)
+        });
+        touched.ok_or_else(Problem::not_found)
     }
 
     /// The rules about firewalls that need to know the account.
     fn firewall_check(&self, parts: Parts, replaced: Option<Uuid>) -> Result<Parts, Problem> {
         let refused = |message: String| Err(Problem::unprocessable(&message));
-        let namesake = self.firewalls.values().find(|known| known.parts.name == parts.name);
-        if namesake.is_some_and(|known| Some(known.id) != replaced) {
+        let namesake = self.firewalls.named(&parts.name);
+        if namesake.is_some() && namesake != replaced {
             return Err(Problem::conflict("duplicate name"));
         }
         if parts.inbound.is_empty() && parts.outbound.is_empty() {
@@ -268,7 +321,7 @@ impl World {
             return refused(format!("tag {tag} does not exist"));
         }
         let droplets = parts.droplet_ids.iter().chain(peers().flat_map(|peers| &peers.droplet_ids));
-        if let Some(id) = droplets.into_iter().find(|id| !self.droplets.contains_key(id)) {
+        if let Some(id) = droplets.into_iter().find(|id| !self.droplets.contains(**id)) {
             return refused(format!("droplet_ids: droplet {id} does not exist"));
         }
         Ok(parts)

@@ -1,6 +1,6 @@
 //! Projects. A droplet belongs to the default project until it is assigned to another.
 
-use super::{World, now};
+use super::{World, droplet::Droplet, now};
 use crate::problem::Problem;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -125,10 +125,16 @@ impl World {
 
     /// The droplets of a project.
     pub(crate) fn project_droplets(&self, id: Uuid) -> impl Iterator<Item = u64> {
-        let default = self.projects.get(&id).is_some_and(|project| project.is_default);
-        let mine = move |project: Option<Uuid>| project == Some(id) || (default && project.is_none());
-        let droplets = self.droplets.values().filter(move |droplet| mine(droplet.project));
+        let droplets = self.droplets.iter().filter(move |droplet| self.belongs(droplet, id));
         droplets.map(|droplet| droplet.id)
+    }
+
+    /// Whether a droplet belongs to a project. One that was never assigned belongs to the default one.
+    fn belongs(&self, droplet: &Droplet, project: Uuid) -> bool {
+        match droplet.project {
+            Some(assigned) => assigned == project,
+            None => self.projects.get(&project).is_some_and(|project| project.is_default),
+        }
     }
 
     /// Assigns resources; each has an outcome of its own.
@@ -146,12 +152,11 @@ impl World {
 
     fn assign_one(&mut self, project: Uuid, urn: &str) -> Value {
         let id = urn.strip_prefix("do:droplet:").and_then(|id| id.parse::<u64>().ok());
-        let droplet = id.and_then(|id| self.droplets.get_mut(&id));
-        let status = match droplet {
+        let status = match id.and_then(|id| self.droplets.get(id)) {
             None => "not_found",
-            Some(droplet) if droplet.project == Some(project) => "already_assigned",
+            Some(droplet) if self.belongs(droplet, project) => "already_assigned",
             Some(droplet) => {
-                droplet.project = Some(project);
+                self.droplets.change(droplet.id, |droplet| droplet.project = Some(project));
                 "assigned"
             }
         };

@@ -56,8 +56,8 @@ impl World {
     }
 
     pub(crate) fn tag_view(&self, name: &str) -> Value {
-        let tagged = self.droplets.values().filter(|droplet| droplet.has_tag(name));
-        let (count, last) = tagged.fold((0_usize, None), |(count, _), droplet| (count + 1, Some(droplet.id)));
+        let tagged = self.droplets.tagged_ids(name);
+        let (count, last) = (tagged.len(), tagged.last());
         let mut droplets = json!({"count": count});
         if let Some(id) = last {
             droplets["last_tagged_uri"] = json!(format!("https://api.digitalocean.com/v2/droplets/{id}"));
@@ -75,14 +75,9 @@ impl World {
         if !self.tags.remove(name) {
             return Err(Problem::not_found());
         }
-        let mut untagged = Vec::new();
-        for droplet in self.droplets.values_mut().filter(|droplet| droplet.has_tag(name)) {
-            droplet.tags.retain(|tag| tag != name);
-            untagged.push(droplet.id);
-        }
-        for firewall in self.firewalls.values_mut() {
-            firewall.forget_tag(name);
-        }
+        let untagged = self.droplets.tagged_ids(name);
+        self.untag(name, &untagged);
+        self.firewalls.forget_tag(name);
         Ok(self.droplet_tags_changed(&untagged))
     }
 
@@ -90,9 +85,8 @@ impl World {
     pub(crate) fn tag_resources_add(&mut self, name: &str, resources: &Resources) -> Result<Vec<Applied>, Problem> {
         let ids = self.tagged_ids(name, resources)?;
         for id in &ids {
-            let tags = self.droplets.get_mut(id).map(|droplet| &mut droplet.tags);
-            if let Some(tags) = tags.filter(|tags| !tags.iter().any(|tag| tag == name)) {
-                tags.push(name.to_owned());
+            if self.droplets.get(*id).is_some_and(|droplet| !droplet.has_tag(name)) {
+                self.droplets.change(*id, |droplet| droplet.tags.push(name.to_owned()));
             }
         }
         Ok(self.droplet_tags_changed(&ids))
@@ -101,12 +95,14 @@ impl World {
     /// Untags droplets. All of them or none.
     pub(crate) fn tag_resources_remove(&mut self, name: &str, resources: &Resources) -> Result<Vec<Applied>, Problem> {
         let ids = self.tagged_ids(name, resources)?;
-        for id in &ids {
-            if let Some(droplet) = self.droplets.get_mut(id) {
-                droplet.tags.retain(|tag| tag != name);
-            }
-        }
+        self.untag(name, &ids);
         Ok(self.droplet_tags_changed(&ids))
+    }
+
+    fn untag(&mut self, name: &str, ids: &[u64]) {
+        for id in ids {
+            self.droplets.change(*id, |droplet| droplet.tags.retain(|tag| tag != name));
+        }
     }
 
     /// The droplets that a request names, all of which exist.
@@ -116,7 +112,7 @@ impl World {
         }
         let named = resources.resources.as_deref().unwrap_or_default();
         let ids: Vec<u64> = named.iter().map(Resource::droplet).collect::<Result<_, _>>()?;
-        if ids.iter().all(|id| self.droplets.contains_key(id)) {
+        if ids.iter().all(|id| self.droplets.contains(*id)) {
             Ok(ids)
         } else {
             Err(Problem::not_found())

@@ -26,6 +26,8 @@ async fn a_droplet_is_resized_while_it_is_off() {
     let error = bed.client.droplet_action(id, &resize("s-2vcpu-2gb")).await.unwrap_err();
     assert!(error.to_string().contains("powered off"), "{error}");
     assert_eq!(done(&bed, id, DropletAction::PowerOff).await.status, DropletStatus::Off);
+    let error = bed.client.droplet_action(id, &resize("huge")).await.unwrap_err();
+    assert!(error.to_string().contains("invalid size"), "{error}");
     let resized = done(&bed, id, resize("s-2vcpu-2gb")).await;
     assert_eq!(
         (resized.size_slug.as_str(), resized.vcpus, resized.disk),

@@ -56,6 +56,7 @@ impl Bed {
             per_minute: plenty,
             per_hour: plenty,
             patience: PATIENCE,
+            ..BudgetConfig::default()
         });
         Self {
             client: Client::new(config).unwrap(),

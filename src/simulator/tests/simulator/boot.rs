@@ -253,6 +253,18 @@ async fn a_power_cut_ends_agent_and_containers_and_power_brings_the_agent_back()
     bed.client.droplet_action(droplet, &DropletAction::PowerOn).await.unwrap();
     let second = agent_of(&bed, droplet).await;
     assert_ne!(first, second);
+    for action in ["power_cycle", "reboot"] {
+        let before = agent_of(&bed, droplet).await;
+        let path = format!("/v2/droplets/{droplet}/actions");
+        assert_eq!(bed.ask("POST", &path, json!({"type": action})).await.status, 201);
+        bed.until("another agent", async || pid(&bed, droplet).filter(|pid| *pid != before))
+            .await;
+        assert!(!is_alive(before), "{action}");
+        bed.until("the action's end", async || {
+            (!bed.client.droplet_get(droplet).await.unwrap().locked).then_some(())
+        })
+        .await;
+    }
 }
 
 /// An engine with one container; it writes down what it is asked.

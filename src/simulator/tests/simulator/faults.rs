@@ -1,9 +1,11 @@
-//! Faults, lags, the journal, and what happens behind the API's back.
+//! What happens to a request on its way, and answers in the API's place.
 
-use crate::bed::{Bed, plain};
-use digitalocean::{Class, DropletFilter, Error};
+use crate::bed::{Answer, Bed, TOKEN, plain, plain_body};
+use digitalocean::{Class, Client, DropletAction, Error, Refusal};
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use simulator::{Fault, FaultRule, What};
+use std::time::Duration;
 
 #[tokio::test]
 async fn an_answer_is_lost_before_or_after_its_effect() {
@@ -50,29 +52,28 @@ async fn an_answer_is_lost_before_or_after_its_effect() {
 #[tokio::test]
 async fn a_read_survives_a_few_faults() {
     let bed = Bed::new().await;
-    bed.simulator.fault(FaultRule {
-        method: Some("GET".to_owned()),
-        path: Some("/v2/*".to_owned()),
-        times: 2,
-        fault: Fault::DropBefore,
-    });
+    bed.simulator
+        .fault(FaultRule::next("GET", "/v2/*", Fault::DropBefore).times(2));
     bed.client.account_get().await.unwrap();
 }
 
 #[tokio::test]
 async fn faults_can_be_set_over_http() {
     let bed = Bed::new().await;
-    let rule = json!({"method": "DELETE", "path": "/v2/droplets/*", "times": 1, "fault":
+    let rule = json!({"method": "DELETE", "path": "/v2/droplets/*", "fault":
         {"kind": "refuse", "status": 422, "id": "unprocessable_entity", "message": "Please try again."}});
     assert_eq!(bed.ask("POST", "/simulator/faults", rule.clone()).await.status, 201);
-    assert_eq!(bed.get("/simulator/faults").await, json!([rule]));
+    let waiting = bed.get("/simulator/faults").await;
+    assert_eq!((&waiting[0]["fault"], &waiting[0]["times"]), (&rule["fault"], &json!(1)));
+    let unknown = json!({"fault": {"kind": "earthquake"}});
+    assert_eq!(bed.ask("POST", "/simulator/faults", unknown).await.status, 422);
     let id = bed.active(&plain("one", &[])).await.id;
     let error = bed.client.droplet_delete(id).await.unwrap_err();
     assert!(
         matches!(
             error,
             Error::Refused {
-                refusal: digitalocean::Refusal::TryAgain,
+                refusal: Refusal::TryAgain,
                 ..
             }
         ),
@@ -82,71 +83,157 @@ async fn faults_can_be_set_over_http() {
     bed.client.droplet_delete(id).await.unwrap();
 }
 
-#[tokio::test]
-async fn lists_lag_and_new_droplets_hide() {
-    let bed = Bed::new().await;
-    let old = bed.active(&plain("old", &[])).await.id;
-    bed.simulator.configure(|settings| settings.list_lag_ms = 600_000);
-    assert!(
-        bed.client.droplet_list(&DropletFilter::All).await.unwrap().is_empty(),
-        "not in lists yet"
-    );
-    bed.client.droplet_get(old).await.unwrap();
-    bed.simulator.configure(|settings| settings.hide_after_create_ms = 600_000);
-    let hidden = bed.client.droplet_create(&plain("new", &[])).await.unwrap().droplet.id;
-    assert!(bed.client.droplet_get(hidden).await.unwrap_err().is_not_found());
-    let known = bed.simulator.droplets();
-    assert!(known.iter().any(|droplet| droplet.id == hidden && droplet.hidden));
-    bed.simulator.configure(|settings| settings.hide_after_create_ms = 0);
-    bed.client.droplet_get(hidden).await.unwrap();
+/// A client that gives up after a moment: the one of the bed waits for half a minute.
+fn hasty(bed: &Bed) -> Client {
+    let mut config = digitalocean::Config::new(bed.simulator.base_url().clone(), TOKEN.into());
+    (config.timeout, config.read_attempts) = (Duration::from_millis(300), 1);
+    Client::new(config).unwrap()
 }
 
 #[tokio::test]
-async fn a_lagging_list_still_shows_the_dead() {
+async fn an_answer_never_comes_before_or_after_its_effect() {
+    let bed = Bed::new().await;
+    let client = hasty(&bed);
+    for (after_effect, made) in [(false, 0), (true, 1)] {
+        let timeout = Fault::Timeout { after_effect };
+        bed.simulator.fault(FaultRule::next("POST", "/v2/droplets", timeout));
+        let error = client.droplet_create(&plain("one", &[])).await.unwrap_err();
+        assert_eq!(error.class(), Class::Ambiguous, "{error:?}");
+        assert_eq!(bed.simulator.droplets().len(), made);
+    }
+    let timeout = Fault::Timeout { after_effect: true };
+    bed.simulator.fault(FaultRule::next("GET", "/v2/account", timeout));
+    let error = client.account_get().await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
+    // A request that hangs does not hold up the end.
+    let hang = FaultRule::new(Fault::Timeout { after_effect: false });
+    bed.simulator.fault(hang.always());
+    let hanging = tokio::spawn({
+        let client = bed.client.clone();
+        async move { client.account_get().await }
+    });
+    bed.until("the hanging request", async || {
+        (bed.simulator.counts().faults["timeout"] > 3).then_some(())
+    })
+    .await;
+    bed.simulator.shutdown().await;
+    assert!(hanging.await.unwrap().is_err());
+}
+
+#[tokio::test]
+async fn a_5xx_of_an_edge_is_a_page_of_html_before_or_after_the_effect() {
+    let bed = Bed::new().await;
+    let mut made = 0;
+    for status in [500, 502, 503, 504] {
+        for after_effect in [false, true] {
+            let fault = Fault::Html { status, after_effect };
+            bed.simulator.fault(FaultRule::next("POST", "/v2/droplets", fault.clone()));
+            let answer = bed.ask("POST", "/v2/droplets", plain_body("one")).await;
+            assert_eq!(answer.status, status);
+            assert_eq!(answer.headers["content-type"], "text/html");
+            assert!(answer.body.as_str().unwrap().starts_with("<html>"), "{answer:?}");
+            made += usize::from(after_effect);
+            assert_eq!(bed.simulator.droplets().len(), made, "{fault:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn refusals_are_worded_as_in_the_wild() {
     let bed = Bed::new().await;
     let id = bed.active(&plain("one", &[])).await.id;
-    bed.simulator.destroy(id).await;
-    assert!(bed.client.droplet_list(&DropletFilter::All).await.unwrap().is_empty());
-    bed.simulator.configure(|settings| settings.list_lag_ms = 600_000);
-    let listed = bed.client.droplet_list(&DropletFilter::All).await.unwrap();
-    assert_eq!(listed.iter().map(|droplet| droplet.id).collect::<Vec<_>>(), [id]);
-    assert!(bed.client.droplet_get(id).await.unwrap_err().is_not_found());
+    let action = format!("/v2/droplets/{id}/actions");
+    for (fault, path, message, refusal) in [
+        (Fault::TryAgain, "/v2/droplets", "Please try again", Refusal::TryAgain),
+        (
+            Fault::PendingEvent,
+            action.as_str(),
+            "Droplet already has a pending event.",
+            Refusal::PendingEvent,
+        ),
+        (
+            Fault::DropletLimit,
+            "/v2/droplets",
+            "creating this/these droplet(s) will exceed your droplet limit",
+            Refusal::DropletLimit,
+        ),
+    ] {
+        bed.simulator.fault(FaultRule::next("POST", path, fault));
+        let since = bed.simulator.journal_next();
+        let error = if path == "/v2/droplets" {
+            bed.client.droplet_create(&plain("two", &[])).await.unwrap_err()
+        } else {
+            bed.client.droplet_action(id, &DropletAction::Reboot).await.unwrap_err()
+        };
+        assert!(
+            matches!(&error, Error::Refused { status: 422, refusal: found, message: said, .. } if *found == refusal && said == message),
+            "{error:?}"
+        );
+        let entry = bed.simulator.changes(since).pop().unwrap();
+        assert!(
+            matches!(entry.what, What::Request { status: Some(422), .. }),
+            "the API came to it: {entry:?}"
+        );
+    }
+    assert_eq!(bed.simulator.droplets().len(), 1, "nothing was changed");
 }
 
 #[tokio::test]
-async fn the_journal_tells_of_requests_twins_and_destruction() {
+async fn a_429_says_when_to_come_back_for_the_minute_and_for_the_hour() {
     let bed = Bed::new().await;
-    let tag = "toolplane:environment:6f1c2f9e";
-    let mut create = plain("one", &["toolplane", tag]);
-    create.user_data = Some("#cloud-config secret".into());
-    let one = bed.active(&create).await.id;
-    let two = bed.active(&create).await.id;
+    let number = |answer: &Answer, name: &str| -> Option<i64> { answer.headers.get(name)?.to_str().unwrap().parse().ok() };
+    bed.simulator.fault(FaultRule::new(Fault::Burst { retry_after: 7 }));
+    let burst = bed.ask("GET", "/v2/account", Value::Null).await;
+    assert_eq!((burst.status, number(&burst, "retry-after")), (429, Some(7)));
+    assert_eq!(burst.body["message"], "API Rate limit exceeded.");
+    assert_eq!(number(&burst, "ratelimit-remaining"), Some(0));
+    let fault = Fault::HourSpent { reset_after: 90 };
+    bed.simulator.fault(FaultRule::next("POST", "/v2/droplets", fault.clone()));
+    let spent = bed.ask("POST", "/v2/droplets", plain_body("one")).await;
+    assert_eq!((spent.status, number(&spent, "retry-after")), (429, None));
     assert_eq!(
-        bed.ask("POST", &format!("/simulator/droplets/{one}/destroy"), Value::Null)
-            .await
-            .status,
-        204
+        (number(&spent, "ratelimit-limit"), number(&spent, "ratelimit-remaining")),
+        (Some(5_000), Some(0))
     );
-    assert!(bed.client.droplet_get(one).await.unwrap_err().is_not_found());
-    let journal = bed.get("/simulator/journal").await;
-    let entries = journal["entries"].as_array().unwrap();
-    let kinds: Vec<_> = entries.iter().map(|entry| entry["what"].as_str().unwrap()).collect();
-    assert_eq!(kinds, ["request", "twins", "request", "destroyed"]);
-    assert_eq!(entries[0]["body"]["user_data"], "20 bytes", "user data is not kept");
-    assert_eq!(entries[1]["tag"], tag);
-    assert_eq!(entries[1]["droplets"], json!([one, two]));
-    assert!(journal["reads"].as_u64().unwrap() > 0);
-    assert_eq!(
-        bed.get("/simulator/journal?since=3").await["entries"]
-            .as_array()
-            .unwrap()
-            .len(),
-        1
-    );
-    assert_eq!(
-        bed.ask("POST", "/simulator/droplets/1/destroy", Value::Null).await.status,
-        404
-    );
+    bed.simulator.fault(FaultRule::next("POST", "/v2/droplets", fault));
+    let error = bed.client.droplet_create(&plain("one", &[])).await.unwrap_err();
+    let Error::RateLimited { retry_at, .. } = error else {
+        panic!("{error:?}")
+    };
+    let wait = retry_at.duration_since(Timestamp::now());
+    assert!(wait > SignedDuration::from_secs(60), "{wait:?}");
+    assert!(bed.simulator.droplets().is_empty(), "nothing was changed");
+}
+
+#[tokio::test]
+async fn the_same_seed_has_the_same_requests_fail() {
+    let mut stories = Vec::new();
+    for seed in [5, 5, 6] {
+        let bed = Bed::new().await;
+        let rule = FaultRule::next("POST", "/v2/tags", Fault::TryAgain).chance(0.5, seed);
+        bed.simulator.fault(rule);
+        let mut story = Vec::new();
+        for number in 0..40 {
+            story.push(bed.client.tag_create(&format!("t-{number}")).await.is_ok());
+            bed.client.account_get().await.unwrap();
+        }
+        stories.push(story);
+    }
+    assert_eq!(stories[0], stories[1]);
+    assert_ne!(stories[0], stories[2]);
+    assert!(stories[0].contains(&true) && stories[0].contains(&false));
+}
+
+#[tokio::test]
+async fn the_second_of_some_requests_can_be_meant() {
+    let bed = Bed::new().await;
+    bed.simulator
+        .fault(FaultRule::next("POST", "/v2/tags", Fault::TryAgain).skip(1));
+    let mut story = Vec::new();
+    for name in ["a", "b", "c"] {
+        story.push(bed.client.tag_create(name).await.is_ok());
+    }
+    assert_eq!(story, [true, false, true]);
 }
 
 #[tokio::test]

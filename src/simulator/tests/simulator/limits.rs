@@ -34,7 +34,7 @@ async fn a_burst_is_told_to_wait_and_the_hour_is_not() {
     assert_eq!((burst.status, burst.body["id"].as_str()), (429, Some("too_many_requests")));
     assert_eq!(burst.body["message"], "API Rate limit exceeded.");
     assert_eq!(header(&burst, "ratelimit-remaining"), Some(0));
-    assert!((1..=61).contains(&header(&burst, "retry-after").unwrap()));
+    assert!((1..=60).contains(&header(&burst, "retry-after").unwrap()));
 
     bed.simulator.configure(|settings| {
         settings.requests_per_minute = 250;
@@ -49,4 +49,27 @@ async fn a_burst_is_told_to_wait_and_the_hour_is_not() {
         0,
         "what was refused had no effect"
     );
+}
+
+#[tokio::test]
+async fn minutes_and_hours_can_be_short_and_what_was_refused_is_counted() {
+    let bed = Bed::with(|config| {
+        config.settings.requests_per_minute = 3;
+        config.settings.requests_per_hour = 5;
+        (config.settings.minute_ms, config.settings.hour_ms) = (300, 1_000);
+    })
+    .await;
+    let mut refused = 0_u64;
+    bed.until("ten answers", async || {
+        let answer = bed.ask("GET", "/v2/account", Value::Null).await;
+        refused += u64::from(answer.status == 429);
+        assert!(answer.status == 429 || header(&answer, "retry-after").is_none());
+        (bed.simulator.counts().limits.let_through == 10).then_some(())
+    })
+    .await;
+    let limits = bed.simulator.counts().limits;
+    assert_eq!(limits.by_minute + limits.by_hour, refused);
+    assert!(limits.by_minute > 0 && limits.by_hour > 0, "{limits:?}");
+    assert_eq!(limits.busiest_minute, 3);
+    assert_eq!(bed.get("/simulator/journal").await["counts"]["limits"]["let_through"], 10);
 }

@@ -1,13 +1,14 @@
 //! `POST /v2/droplets`: the checks, in the words of the real thing, and the new droplets.
 
-use super::{Droplet, Status, address_of};
+use super::{Droplet, Fate, Status, address_of};
 use crate::{
     problem::Problem,
+    seed::DropletSeed,
     world::{World, catalog::Image, now, tag},
 };
 use serde::Deserialize;
 use serde_json::Value;
-use std::net::Ipv4Addr;
+use std::{net::Ipv4Addr, sync::Arc};
 use tokio::time::Instant;
 
 const USER_DATA_LIMIT: usize = 64 * 1024;
@@ -26,7 +27,7 @@ pub(crate) struct Create {
     backups: Option<bool>,
     ipv6: Option<bool>,
     monitoring: Option<bool>,
-    tags: Option<Vec<String>>,
+    pub(super) tags: Option<Vec<String>>,
     user_data: Option<String>,
     vpc_uuid: Option<String>,
 }
@@ -42,6 +43,18 @@ impl Create {
     /// Whether the answer is a list.
     pub(crate) fn is_multiple(&self) -> bool {
         self.names.is_some()
+    }
+
+    /// What a seed would have been created with.
+    pub(super) fn of(seed: DropletSeed) -> Self {
+        Self {
+            name: Some(seed.name),
+            region: Some(seed.region),
+            size: Some(seed.size),
+            image: Some(Value::String(seed.image)),
+            tags: Some(seed.tags),
+            ..Self::default()
+        }
     }
 
     fn names(&self) -> Result<Vec<String>, Problem> {
@@ -76,7 +89,7 @@ impl Create {
         wanted.map(|(_, feature)| (*feature).to_owned()).collect()
     }
 
-    fn check_rest(&self) -> Result<(), Problem> {
+    pub(super) fn check_rest(&self) -> Result<(), Problem> {
         if self.user_data.as_ref().is_some_and(|data| data.len() > USER_DATA_LIMIT) {
             return Err(Problem::unprocessable("User data is too long (maximum is 64 KiB)"));
         }
@@ -105,10 +118,10 @@ pub(crate) fn check_name(name: &str) -> Result<(), Problem> {
 }
 
 /// Everything about a new droplet that its siblings share.
-struct Plan {
+pub(super) struct Plan {
     size: String,
     region: String,
-    image: Image,
+    image: Arc<Image>,
     vpc: uuid::Uuid,
 }
 
@@ -120,8 +133,7 @@ impl World {
         create.check_rest()?;
         let limit = usize::try_from(self.settings.get().droplet_limit).unwrap_or(usize::MAX);
         if self.droplets.len() + names.len() > limit {
-            let message = "creating this/these droplet(s) will exceed your droplet limit";
-            return Err(Problem::unprocessable(message));
+            return Err(Problem::droplet_limit());
         }
         self.tags.extend(create.tags.iter().flatten().cloned());
         Ok(names
@@ -130,7 +142,7 @@ impl World {
             .collect())
     }
 
-    fn plan(&self, create: &Create) -> Result<Plan, Problem> {
+    pub(super) fn plan(&self, create: &Create) -> Result<Plan, Problem> {
         let refused = |what: &str| Problem::unprocessable(&format!("You specified an invalid {what} for Droplet creation."));
         let size = create.size.as_deref().and_then(|slug| self.catalog.size(slug));
         let size = size.ok_or_else(|| refused("size"))?;
@@ -155,49 +167,57 @@ impl World {
             vpc: self.catalog.vpc(&region.slug, wanted)?,
             size: size.slug.clone(),
             region: region.slug.clone(),
-            image: image.clone(),
+            image: Arc::clone(image),
         })
     }
 
     fn make(&mut self, name: String, create: &Create, plan: &Plan, usable: &impl Fn(Ipv4Addr) -> bool) -> Created {
         let id = self.droplet_id(usable);
         let action = self.action_begin(id, "create", &plan.region);
-        let size = self.catalog.size(&plan.size);
         let droplet = Droplet {
+            event: Some(action),
+            ..self.fresh(id, name, create, plan)
+        };
+        self.droplets.insert(droplet);
+        Created { droplet: id, action }
+    }
+
+    /// A new droplet, as yet known to nobody.
+    pub(super) fn fresh(&self, id: u64, name: String, create: &Create, plan: &Plan) -> Droplet {
+        let size = self.catalog.size(&plan.size);
+        Droplet {
             id,
             name,
             memory: size.map_or(0, |size| size.memory),
             vcpus: size.map_or(0, |size| size.vcpus),
             disk: size.map_or(0, |size| size.disk),
             size: plan.size.clone(),
-            image: plan.image.clone(),
+            image: Arc::clone(&plan.image),
             region: plan.region.clone(),
             tags: create.tags.clone().unwrap_or_default(),
             status: Status::New,
             created_at: now(),
             created: Instant::now(),
             features: create.features(),
-            user_data: create.user_data.clone().filter(|data| !data.is_empty()),
+            user_data: create.user_data.as_deref().filter(|data| !data.is_empty()).map(Arc::from),
             vpc: plan.vpc,
             address: address_of(id),
             addressed: false,
+            fate: Fate::default(),
             snapshot_ids: Vec::new(),
-            event: Some(action),
+            event: None,
             destroying: false,
             project: None,
-        };
-        self.droplets.insert(id, droplet);
-        Created { droplet: id, action }
+        }
     }
 
     /// The next id whose address nobody on this machine uses.
-    fn droplet_id(&mut self, usable: &impl Fn(Ipv4Addr) -> bool) -> u64 {
+    pub(super) fn droplet_id(&mut self, usable: &impl Fn(Ipv4Addr) -> bool) -> u64 {
         loop {
             let id = self.next_droplet;
             self.next_droplet += 1;
             let address = address_of(id);
-            let taken = self.droplets.values().any(|droplet| droplet.address == address);
-            if !taken && usable(address) {
+            if !self.droplets.is_taken(address) && usable(address) {
                 return id;
             }
         }

@@ -45,8 +45,8 @@ pub struct Passage {
 impl World {
     /// What becomes of a connection; `None` when there is no such droplet. Changes that are still on their way do not count.
     pub(crate) fn passage(&self, connection: &Connection) -> Option<Passage> {
-        let droplet = self.droplets.get(&connection.droplet)?;
-        let known = self.firewalls.values().chain(self.dissolving.values());
+        let droplet = self.droplets.get(connection.droplet)?;
+        let known = self.firewalls.enforced();
         let in_force: Vec<(&Firewall, &[Rule])> = known
             .filter_map(|firewall| Some((firewall, firewall.force.on(droplet.id)?)))
             .collect();
@@ -65,14 +65,14 @@ impl World {
             let from = connection.from;
             droplet.addressed && (from == IpAddr::V4(droplet.address) || from == IpAddr::V4(droplet.private_address()))
         };
-        let tagged = |tag: &String| self.droplets.values().any(|droplet| droplet.has_tag(tag) && is_from(droplet));
+        let tagged = |tag: &String| self.droplets.tagged(tag).any(is_from);
         rule.admits(connection.protocol, connection.port)
             && (rule.peers.contain(connection.from)
                 || rule
                     .peers
                     .droplet_ids
                     .iter()
-                    .any(|id| self.droplets.get(id).is_some_and(is_from))
+                    .any(|id| self.droplets.get(*id).is_some_and(is_from))
                 || rule.peers.tags.iter().any(tagged))
     }
 }
