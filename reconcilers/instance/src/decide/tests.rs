@@ -1,6 +1,6 @@
 //! `decide`, case by case, and against a model of the agent.
 
-use super::{Action, fixtures::World};
+use super::{Action, Policy, fixtures::World};
 use crate::status::condition;
 use model::{
     ConditionStatus, EnvironmentDesiredState, EnvironmentPhase, InstanceDesiredState, InstancePhase, InstanceState, Tombstone,
@@ -8,6 +8,7 @@ use model::{
 };
 use proptest::prelude::*;
 use serde_json::json;
+use std::collections::BTreeSet;
 
 fn running(instances: usize) -> World {
     let mut world = World::new(instances);
@@ -120,6 +121,9 @@ fn removed_only_when_the_agent_says_so_and_its_port_is_free_only_then() {
     world.edit(0, |spec| spec.desired_state = InstanceDesiredState::Removed);
     world.pass();
     assert_eq!(world.row(0).status.phase, InstancePhase::PendingRemoval);
+    assert_eq!(world.set().unwrap().instances.len(), 2, "its port may be open");
+    world.firewall();
+    world.pass();
     assert_eq!(world.set().unwrap().instances.len(), 1);
     let newcomer = world.add();
     world.pass();
@@ -168,6 +172,99 @@ fn a_new_name_is_none_of_the_agents_business() {
     assert_eq!(world.plan().actions, []);
     world.pass();
     assert_eq!(world.row(0).status.observed_generation, 2);
+    assert_eq!(world.row(0).status.phase, InstancePhase::Running);
+}
+
+#[test]
+fn what_may_be_open_is_closed_before_its_tool_stops_changes_or_goes() {
+    type Edit = fn(&mut World);
+    let edits: [(&str, Edit); 5] = [
+        ("stop", |world| {
+            world.edit(0, |spec| spec.desired_state = InstanceDesiredState::Stopped);
+        }),
+        ("version", |world| world.edit(0, |spec| spec.version_to_run = "2".to_owned())),
+        ("remove", |world| {
+            world.edit(0, |spec| spec.desired_state = InstanceDesiredState::Removed);
+        }),
+        ("disable", |world| {
+            world.environment().spec.desired_state = EnvironmentDesiredState::Deleted;
+        }),
+        ("switched off", |world| {
+            let now = world.now;
+            let conditions = &mut world.environment().status.conditions;
+            conditions.set("ToolsStopped", ConditionStatus::False, "Resizing", "", 1, now);
+        }),
+    ];
+    for (why, edit) in edits {
+        let mut world = running(1);
+        let (port, before) = (world.entry(0).port, world.set().unwrap().clone());
+        assert_eq!(world.record.open_ports(), BTreeSet::from([port]));
+        edit(&mut world);
+        assert!(
+            matches!(&world.plan().actions[..], [Action::ClosePorts { ports, .. }] if ports.contains(&port)),
+            "{why}: {:?}",
+            world.plan().actions
+        );
+        world.pass();
+        assert!(world.plan().is_noop(), "{why}: it waits");
+        assert_eq!(world.set().unwrap(), &before, "{why}");
+        assert_eq!(
+            world.row(0).status.conditions.get(condition::READY).unwrap().reason,
+            "ClosingPort"
+        );
+        world.firewall();
+        world.pass();
+        assert_ne!(world.set().unwrap().instances, before.instances, "{why}");
+        let firewall = world.record.firewall.as_ref().unwrap();
+        assert_eq!(firewall.closing.len(), 0, "{why}: nothing is asked any more");
+    }
+}
+
+#[test]
+fn a_port_that_cannot_be_closed_is_not_waited_for_for_ever() {
+    let mut world = running(1);
+    world.edit(0, |spec| spec.desired_state = InstanceDesiredState::Stopped);
+    world.pass();
+    let left = world.plan().requeue.unwrap();
+    assert_eq!(left, Policy::default().port_patience);
+    world.now += left;
+    let port = world.entry(0).port;
+    let plan = world.plan();
+    let [Action::StoreDesiredSet { left_open, .. }, ..] = &plan.actions[..] else {
+        panic!("{:?}", plan.actions)
+    };
+    assert_eq!(left_open, &BTreeSet::from([port]));
+    world.pass();
+    assert_eq!(world.entry(0).run, RunState::Stopped);
+    // And it is not started behind it either.
+    world.pass();
+    world.edit(0, |spec| spec.desired_state = InstanceDesiredState::Running);
+    world.pass();
+    assert_eq!(world.entry(0).run, RunState::Stopped);
+    world.settle();
+    assert_eq!(world.row(0).status.phase, InstancePhase::Running);
+}
+
+#[test]
+fn what_is_to_run_after_all_keeps_its_port() {
+    let mut world = running(1);
+    world.edit(0, |spec| spec.desired_state = InstanceDesiredState::Stopped);
+    world.pass();
+    world.edit(0, |spec| spec.desired_state = InstanceDesiredState::Running);
+    world.pass();
+    assert_eq!(world.record.firewall.as_ref().unwrap().closing.len(), 0);
+    assert_eq!(world.entry(0).run, RunState::Running);
+}
+
+#[test]
+fn another_catalog_entry_is_another_generation() {
+    let mut world = running(1);
+    let before = world.entry(0).generation;
+    let mut entry = (*world.catalog[0]).clone();
+    entry.default_config_template.memory_mb = Some(77);
+    world.catalog = vec![std::sync::Arc::new(entry)];
+    world.settle();
+    assert_eq!((world.row(0).generation, world.entry(0).generation), (before, before + 1));
     assert_eq!(world.row(0).status.phase, InstancePhase::Running);
 }
 
@@ -341,6 +438,7 @@ enum Happening {
     Pass,
     Agent,
     Heartbeat,
+    Firewall,
     Reachable(bool),
     Restart,
     Add,
@@ -361,6 +459,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         4 => Just(Happening::Pass),
         4 => Just(Happening::Agent),
         4 => Just(Happening::Heartbeat),
+        4 => Just(Happening::Firewall),
         1 => any::<bool>().prop_map(Happening::Reachable),
         1 => Just(Happening::Restart),
         1 => Just(Happening::Add),
@@ -385,6 +484,7 @@ fn happen(world: &mut World, happening: Happening) {
         Happening::Pass => world.pass(),
         Happening::Agent => world.agent(),
         Happening::Heartbeat => world.heartbeat(),
+        Happening::Firewall => world.firewall(),
         Happening::Reachable(reachable) => world.reachable = reachable,
         Happening::Restart => world.pushed = crate::observe::Observed::default(),
         Happening::Add => {
