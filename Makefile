@@ -3,10 +3,12 @@
 CARGO ?= cargo
 VERSION ?= 1.0.0
 REGISTRY ?=
+SEEDS ?= 100000
+FIRST ?= 1
 BIN := target/x86_64-unknown-linux-gnu/debug
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test check bench sqlx images clean
+.PHONY: help deps build demo test soak check bench sqlx images clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +25,9 @@ demo: deps build ## See it work, no account needed; ONCE=1 leaves when it has sh
 test: deps ## Run every test, end to end ones included
 	$(CARGO) build --locked --bins --tests
 	$(BIN)/with-engine -- $(CARGO) test --locked
+
+soak: deps ## Play 100,000 seeds of the simulation; SEEDS=200000, FIRST=1, or SEED=123 to hear the story of one
+	$(CARGO) run --locked --release --package simulation -- $(if $(SEED),--seed $(SEED),--first $(FIRST) --seeds $(SEEDS))
 
 check: deps ## Check formatting, lints, documentation, outside crates and offline queries
 	$(CARGO) fmt --all --check

@@ -108,6 +108,21 @@ const RULES: &[Rule] = &[
         &[],
     ),
     (
+        "simulation",
+        &[
+            "container-reconciler",
+            "digitalocean",
+            "environment-reconciler",
+            "firewall-reconciler",
+            "fleet",
+            "instance-reconciler",
+            "model",
+            "runtime",
+            "schema",
+        ],
+        &[],
+    ),
+    (
         "bench-loop",
         &[
             "agent-api",

@@ -1,0 +1,122 @@
+//! What must never happen, whatever goes wrong, and what must hold in the end.
+//!
+//! Owns: the judgement. Must not: trust a core's word: it looks at what arrived at the models. Promises: the first violation is kept,
+//! as a sentence.
+
+use crate::{
+    agent::{Agent, Stopped},
+    cloud::Cloud,
+    moment::Millis,
+    wire::Arrival,
+};
+use model::{EnvironmentId, InstallationId, IntentId, tags};
+use std::collections::BTreeSet;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Invariants {
+    violation: Option<String>,
+    /// Intents that a droplet was made for.
+    made: BTreeSet<IntentId>,
+    /// Effects that change something outside or announce it: what the last passes of a story must not have.
+    pub effects: u64,
+    /// Creates that arrived while another droplet was still there, because they had been under way for too long.
+    pub excused: u64,
+}
+
+impl Invariants {
+    /// Notes that something that must not happen has happened.
+    pub fn violated(&mut self, what: String) {
+        self.violation.get_or_insert(what);
+    }
+
+    /// The first thing that must not happen and did.
+    pub fn violation(&self) -> Option<&str> {
+        self.violation.as_deref()
+    }
+
+    /// A create is about to have its effect.
+    pub fn creating(&mut self, now: Millis, cloud: &Cloud, id: EnvironmentId, intent: IntentId, arrival: &Arrival) {
+        if !self.made.insert(intent) {
+            self.violated(format!("two droplets are made for intent {intent}"));
+        }
+        let tag = tags::environment(id);
+        let others: Vec<u64> = cloud.live(now, &tag).map(|real| real.shown.id).collect();
+        if others.is_empty() {
+            return;
+        }
+        // Nothing can call a request back that a stopped process had begun to send. What it makes is removed again.
+        if arrival.late {
+            self.excused += 1;
+            return;
+        }
+        self.violated(format!("a droplet is made for environment {id} while {others:?} is there"));
+    }
+
+    /// A delete is about to have its effect. `checked`: the droplets that the process that sends it has seen our tags on.
+    pub fn deleting(&mut self, cloud: &Cloud, installation: &InstallationId, droplet: u64, checked: &BTreeSet<u64>) {
+        if !checked.contains(&droplet) {
+            self.violated(format!("droplet {droplet} is deleted, and its tags were not seen to be ours"));
+        }
+        self.touching(cloud, installation, droplet);
+    }
+
+    /// Something is about to be done to a droplet.
+    pub fn touching(&mut self, cloud: &Cloud, installation: &InstallationId, droplet: u64) {
+        let Some(real) = cloud.droplets.get(&droplet) else { return };
+        let carried = real.shown.tags.iter().map(String::as_str);
+        let ours = tags::installation(installation);
+        let foreign = carried
+            .clone()
+            .any(|tag| tag.starts_with("toolplane:installation:") && tag != ours);
+        if foreign {
+            self.violated(format!("droplet {droplet} is another installation's, and was touched"));
+        }
+    }
+
+    /// A firewall of this name is about to be changed.
+    pub fn touching_firewall(&mut self, installation: &InstallationId, name: &str) {
+        if fleet::names::owner(installation, name).is_none() {
+            self.violated(format!("firewall {name} is none of ours, and was touched"));
+        }
+    }
+
+    /// A firewall was changed: no port may be open whose tool has not been ready on the droplet.
+    pub fn opened(&mut self, cloud: &Cloud, now: Millis, agent: &Agent, before: &BTreeSet<u16>) {
+        for port in open_ports(cloud, now, agent.droplet).difference(before) {
+            if !agent.served.contains(port) {
+                let droplet = agent.droplet;
+                self.violated(format!(
+                    "port {port} of droplet {droplet} is opened before its tool was ready"
+                ));
+            }
+        }
+    }
+
+    /// A tool is about to be stopped because that is wanted. `excused`: its port's closing was waited for until the deadline.
+    pub fn stopping(&mut self, cloud: &Cloud, now: Millis, droplet: u64, stopped: Stopped, excused: bool) {
+        if !excused && cloud.lets_in(now, droplet, stopped.port) {
+            let Stopped { instance, port } = stopped;
+            self.violated(format!(
+                "tool {instance} is stopped while port {port} of droplet {droplet} is open"
+            ));
+        }
+    }
+
+    /// A report was kept.
+    pub fn heard(&mut self, id: EnvironmentId, before: Option<Millis>, made_at: Millis) {
+        if before.is_some_and(|before| before >= made_at) {
+            self.violated(format!("a heartbeat of environment {id} replaced a later one"));
+        }
+    }
+
+    /// A write came with a lease that is not held, and was taken.
+    pub fn stale_write(&mut self) {
+        self.violated("a write was taken under an epoch that is over".to_owned());
+    }
+}
+
+/// The ports of a droplet that connections are let in to.
+pub fn open_ports(cloud: &Cloud, now: Millis, droplet: u64) -> BTreeSet<u16> {
+    (31_000..31_016).filter(|port| cloud.lets_in(now, droplet, *port)).collect()
+}

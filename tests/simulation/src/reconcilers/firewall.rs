@@ -1,0 +1,268 @@
+//! The firewall reconciler: its decisions, with its effects said to the models.
+
+use super::sweep::shown;
+use crate::{cloud::Refusal, invariants::open_ports, process::Process, world::World};
+use digitalocean::{Firewall, FirewallSpec};
+use firewall_reconciler::{
+    Observed,
+    action::{Action, CloudAction},
+    decide,
+};
+use fleet::{firewalls, names};
+use jiff::Timestamp;
+use model::{DropletId, EnvironmentId, EnvironmentRecord, record::Subject};
+use runtime::{Clock, Error, Observation, Plan, Read, Reconciler};
+use schema::FirewallState;
+use std::{collections::BTreeSet, sync::Arc};
+
+/// See the module.
+pub struct FirewallModel(Arc<Process>);
+
+impl FirewallModel {
+    /// One pass's.
+    pub fn new(process: Arc<Process>) -> Self {
+        Self(process)
+    }
+
+    fn name(&self, id: EnvironmentId) -> String {
+        names::environment(&self.0.setup.installation, id)
+    }
+
+    /// `observe::one`: by its id where that is known, else among its droplet's, else among all.
+    async fn read(
+        &self,
+        id: EnvironmentId,
+        recorded: Option<String>,
+        droplet: Option<DropletId>,
+    ) -> Result<(firewalls::Observed, Observation<()>), Error> {
+        let (began, name) = (self.0.now(), self.name(id));
+        let remembered = match self.0.firewalls.observed(&name).firewall {
+            Observation::Present(known) => Some(known.id.clone()),
+            Observation::Unknown | Observation::Absent => None,
+        };
+        let mut found: Option<Firewall> = None;
+        if let Some(known) = remembered.or(recorded) {
+            let got = self.0.read_cloud(format!("get {known}"), move |world| {
+                world.cloud.firewall_get(world.now, &known)
+            });
+            found = got.await?.filter(|firewall| firewall.spec.name == name);
+        }
+        let mut there = Observation::Unknown;
+        if let Some(droplet) = droplet {
+            let attached = found
+                .as_ref()
+                .is_some_and(|firewall| firewall.spec.droplet_ids.contains(&droplet.0));
+            if !attached {
+                let asked = self
+                    .0
+                    .read_cloud(format!("list the firewalls of droplet {droplet}"), move |world| {
+                        world.cloud.firewalls_of(world.now, droplet.0)
+                    });
+                match asked.await? {
+                    Ok(listed) => {
+                        there = Observation::Present(());
+                        found = found.or_else(|| listed.into_iter().find(|firewall| firewall.spec.name == name));
+                    }
+                    Err(_) => there = Observation::Absent,
+                }
+            }
+        }
+        if found.is_none() {
+            let listed = self
+                .0
+                .read_cloud("list all firewalls".to_owned(), |world| world.cloud.firewall_list(world.now));
+            found = listed.await?.into_iter().find(|firewall| firewall.spec.name == name);
+        }
+        Ok((self.0.firewalls.learn(&name, found, began), there))
+    }
+
+    async fn request(&self, id: EnvironmentId, action: &CloudAction) -> Result<(), Error> {
+        match action {
+            CloudAction::Look { .. } => self.read(id, None, None).await.map(drop),
+            // The environment's firewall applies by id and names no tag.
+            CloudAction::EnsureTag { .. } => Ok(()),
+            CloudAction::Create { spec, .. } => self.create(id, spec).await,
+            CloudAction::Update { id: firewall, spec, .. } => self.update(id, firewall, spec).await,
+            CloudAction::Delete { id: firewall, .. } => self.delete(id, firewall).await,
+        }
+    }
+
+    /// Changes a firewall, and has what opens in it judged.
+    async fn order<T: std::fmt::Debug + Send + 'static>(
+        &self,
+        told: String,
+        spec: FirewallSpec,
+        effect: impl FnOnce(&mut World, FirewallSpec) -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<Result<T, Refusal>, Error> {
+        let ordered = self.0.change_cloud(told, move |world, _| {
+            world.invariants.touching_firewall(&world.installation, &spec.name);
+            let (now, droplets) = (world.now, spec.droplet_ids.clone());
+            let before: Vec<BTreeSet<u16>> = droplets
+                .iter()
+                .map(|droplet| open_ports(&world.cloud, now, *droplet))
+                .collect();
+            let done = effect(world, spec);
+            for (droplet, before) in droplets.iter().zip(&before) {
+                if let Some(agent) = world.agents.get(droplet) {
+                    world.invariants.opened(&world.cloud, now, agent, before);
+                }
+            }
+            done
+        });
+        ordered.await.map_err(|trouble| self.0.trouble(trouble))
+    }
+
+    async fn create(&self, id: EnvironmentId, spec: &FirewallSpec) -> Result<(), Error> {
+        let began = self.0.now();
+        let made = self.order("create a firewall".to_owned(), spec.clone(), |world, spec| {
+            world.cloud.firewall_create(world.now, &mut world.dice, spec)
+        });
+        match made.await? {
+            Ok(made) => {
+                self.0.firewalls.learn(&self.name(id), Some(shown(&made, spec, false)), began);
+                Ok(())
+            }
+            Err(Refusal::Duplicate) => {
+                self.read(id, None, None).await?;
+                Err(Error::retriable("FirewallExists", "it is there already"))
+            }
+            Err(_) => Err(Error::retriable("DigitalOceanInvalid", "the droplet is not known yet")),
+        }
+    }
+
+    async fn update(&self, id: EnvironmentId, firewall: &str, spec: &FirewallSpec) -> Result<(), Error> {
+        let (began, which) = (self.0.now(), firewall.to_owned());
+        let told = format!(
+            "set {firewall} to {} rules for {:?}",
+            spec.inbound_rules.len(),
+            spec.droplet_ids
+        );
+        let updated = self.order(told, spec.clone(), move |world, spec| {
+            world.cloud.firewall_update(world.now, &mut world.dice, &which, spec)
+        });
+        match updated.await? {
+            Ok(settled) => {
+                self.0
+                    .firewalls
+                    .learn(&self.name(id), Some(shown(firewall, spec, settled)), began);
+                Ok(())
+            }
+            Err(_) => Err(Error::terminal("DigitalOceanNotFound", "there is no such firewall")),
+        }
+    }
+
+    async fn delete(&self, id: EnvironmentId, firewall: &str) -> Result<(), Error> {
+        let (began, which, name) = (self.0.now(), firewall.to_owned(), self.name(id));
+        let deleted = self.0.change_cloud(format!("delete {firewall}"), move |world, _| {
+            if let Some(wall) = world.cloud.firewalls.get(&which) {
+                let name = wall.spec.name.clone();
+                world.invariants.touching_firewall(&world.installation, &name);
+            }
+            world.cloud.firewalls.remove(&which).is_some()
+        });
+        deleted.await.map_err(|trouble| self.0.trouble(trouble))?;
+        self.0.firewalls.learn(&name, None, began);
+        Ok(())
+    }
+}
+
+impl Reconciler for FirewallModel {
+    type Key = EnvironmentId;
+    type Desired = Arc<EnvironmentRecord>;
+    type Observed = Observed;
+    type Action = Action;
+    type Status = FirewallState;
+
+    const KIND: &'static str = "firewall";
+
+    async fn load(&self, key: &EnvironmentId, read: Read) -> Result<Option<Arc<EnvironmentRecord>>, Error> {
+        self.0.record(*key, read).await
+    }
+
+    async fn observe(&self, key: &EnvironmentId, desired: &Arc<EnvironmentRecord>, read: Read) -> Result<Observed, Error> {
+        // The base firewall is no part of a story.
+        let base = Observation::Present(true);
+        match read {
+            Read::Cached => Ok(Observed {
+                firewall: self.0.firewalls.observed(&self.name(*key)),
+                droplet: Observation::Unknown,
+                base,
+            }),
+            Read::Authoritative => {
+                let recorded = desired.firewall.as_ref().and_then(|recorded| recorded.id.clone());
+                let (firewall, droplet) = self.read(*key, recorded, droplet(desired)).await?;
+                Ok(Observed { firewall, droplet, base })
+            }
+        }
+    }
+
+    fn decide(&self, desired: &Arc<EnvironmentRecord>, observed: &Observed, now: Timestamp) -> Plan<Action, FirewallState> {
+        decide::decide(&self.0.setup.firewalls, desired, observed, now)
+    }
+
+    async fn act(&self, key: &EnvironmentId, _: &Arc<EnvironmentRecord>, action: &Action) -> Result<(), Error> {
+        let (id, fence) = (*key, self.0.fence(*key)?);
+        match action {
+            Action::Announce {
+                epoch,
+                told,
+                ports,
+                cause: _,
+            } => {
+                let (epoch, told, ports) = (*epoch, *told, ports.clone());
+                let announced = self.0.write(format!("announce ports {ports:?}"), move |world| {
+                    world.effect();
+                    world.database.firewall_announce(world.now, &fence, id, epoch, told, &ports)
+                });
+                announced.await
+            }
+            Action::Settle {
+                id: firewall,
+                epoch,
+                ports,
+                cause: _,
+            } => {
+                let (firewall, epoch, ports) = (firewall.clone(), *epoch, ports.clone());
+                let settled = self.0.write(format!("record that ports {ports:?} are open"), move |world| {
+                    world.effect();
+                    world.database.firewall_settle(world.now, &fence, id, firewall, epoch, &ports)
+                });
+                settled.await
+            }
+            Action::Forget { cause: _ } => {
+                let forgotten = self.0.write("forget the firewall".to_owned(), move |world| {
+                    world.effect();
+                    world.database.firewall_forget(world.now, &fence, id)
+                });
+                forgotten.await
+            }
+            Action::Cloud(action) => self.request(id, action).await,
+        }
+    }
+
+    async fn write_status(
+        &self,
+        key: &EnvironmentId,
+        _: &Arc<EnvironmentRecord>,
+        status: Option<FirewallState>,
+        _: Option<&Error>,
+    ) -> Result<(), Error> {
+        let Some(FirewallState { state, reason, message }) = status else {
+            return Ok(());
+        };
+        let (id, fence) = (*key, self.0.fence(*key)?);
+        let written = self.0.write(format!("record that the firewall is {reason}"), move |world| {
+            world
+                .database
+                .firewall_state_write(world.now, &fence, id, (state, reason, message))
+        });
+        written.await
+    }
+}
+
+fn droplet(record: &EnvironmentRecord) -> Option<DropletId> {
+    match &record.subject {
+        Subject::Row(row) => row.status.droplet_id,
+        Subject::Tombstone(tombstone) => tombstone.droplet_id,
+    }
+}

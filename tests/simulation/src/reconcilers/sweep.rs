@@ -1,0 +1,238 @@
+//! The sweep of the fleet by the holder of shard 0, and the following of it by everybody: `fleet::sweep` and `fleet::follow`.
+
+use crate::{moment::seconds, process::Process, world::World};
+use digitalocean::{Firewall, FirewallStatus};
+use fleet::{
+    Limits, Trust,
+    confirm::Confirmation,
+    firewalls::Known,
+    ledger::{Beside, Ledger, List, Listed, Verdict},
+    names, read,
+};
+use jiff::SignedDuration;
+use model::{EnvironmentId, InstallationId, tags};
+use runtime::{Clock, Error, Outcome};
+use schema::{Fence, FleetKind, FleetPublication, FleetRow, SWEEPING_SHARD};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use uuid::Uuid;
+
+/// The one key of this loop.
+pub const KEY: EnvironmentId = EnvironmentId(Uuid::nil());
+
+/// Between two sweeps while nothing is under way.
+const EVERY: SignedDuration = SignedDuration::from_secs(60);
+
+/// What one process remembers between two sweeps.
+#[derive(Debug, Default)]
+pub struct Sweeper {
+    ledgers: BTreeMap<&'static str, (Fence, Ledger, Confirmation)>,
+}
+
+/// One sweep of both kinds, if it is this process's turn.
+pub async fn sweep(process: Arc<Process>) -> Outcome {
+    let Ok(fence) = process.fence_of(SWEEPING_SHARD) else {
+        process.memory().sweeper.ledgers.clear();
+        return done(seconds(1));
+    };
+    for kind in [FleetKind::Droplets, FleetKind::Firewalls] {
+        if one(&process, &fence, kind).await.is_err() {
+            process.memory().sweeper.ledgers.remove(kind.as_str());
+        }
+    }
+    let stir = process.database("ask what is under way".to_owned(), |world| {
+        world.database.fleet_stir(world.now)
+    });
+    let patience = |age: SignedDuration| (age / 4).clamp(SignedDuration::from_secs(2), SignedDuration::from_secs(30));
+    let pause = stir.await.ok().flatten().map_or(EVERY, patience);
+    done(crate::moment::millis(pause))
+}
+
+fn done(pause: i64) -> Outcome {
+    Outcome::Done {
+        requeue: Some(Duration::from_millis(pause.unsigned_abs())),
+    }
+}
+
+async fn one(process: &Process, fence: &Fence, kind: FleetKind) -> Result<(), Error> {
+    let (name, fence) = (kind.as_str(), *fence);
+    let asked = process.database(format!("ask for the last sweep of {name}"), move |world| {
+        world.database.fleet_sweep_get(world.now, kind)
+    });
+    let before = asked.await?;
+    let remembered = process
+        .memory()
+        .sweeper
+        .ledgers
+        .remove(name)
+        .filter(|(held, ..)| *held == fence);
+    let (mut ledger, mut confirmation) = match remembered {
+        Some((_, ledger, confirmation)) => (ledger, confirmation),
+        None => {
+            let rows = process.database(format!("read the ledger of {name}"), move |world| {
+                world.database.fleet_list(kind)
+            });
+            (Ledger::new(rows.await?), Confirmation::default())
+        }
+    };
+    let listed = process.read_cloud(format!("list all {name}"), move |world| list(world, kind));
+    let list = List::Whole(listed.await?);
+    let mut absent = ledger.absent(&list);
+    absent.sort_unstable();
+    let wanted = process.database("ask who is wanted".to_owned(), move |world| {
+        world.database.environment_wanted(&absent)
+    });
+    let wanted = wanted.await?;
+    let beside = Beside {
+        kind,
+        began: before.now,
+        withheld: before.withheld.as_ref(),
+        confirmed_at: before.confirmed_at,
+        wanted: &wanted,
+    };
+    let limits = process.setup.limits;
+    let Verdict { rows, withheld, missing } = ledger.judge(&limits, &list, &beside);
+    let count = match &list {
+        List::Whole(listed) => listed.len(),
+        List::Truncated(_) => 0,
+    };
+    let publication = FleetPublication {
+        began_at: Some(before.now),
+        listed: count,
+        withheld,
+        rows: rows.clone(),
+    };
+    let published = process.write(format!("publish a sweep of {count} {name}"), move |world| {
+        world.database.fleet_publish(world.now, &fence, kind, publication)
+    });
+    published.await?;
+    ledger.take(rows);
+    confirm(process, fence, kind, (&ledger, &mut confirmation), &missing).await?;
+    process.memory().sweeper.ledgers.insert(name, (fence, ledger, confirmation));
+    Ok(())
+}
+
+async fn confirm(
+    process: &Process,
+    fence: Fence,
+    kind: FleetKind,
+    (ledger, confirmation): (&Ledger, &mut Confirmation),
+    missing: &[String],
+) -> Result<(), Error> {
+    for key in confirmation.next(missing, process.setup.limits.pause, process.now()) {
+        let Some(row) = ledger.get(&key).cloned() else { continue };
+        let asked = process.read_cloud(format!("ask whether {key} is there"), move |world| {
+            is_there(world, kind, &row)
+        });
+        if asked.await? {
+            confirmation.there();
+            return Ok(());
+        }
+        confirmation.gone(key, process.now());
+    }
+    if confirmation.is_complete(missing) {
+        let confirmed = process.write("confirm what is missing".to_owned(), move |world| {
+            world.database.fleet_confirm(world.now, &fence, kind)
+        });
+        confirmed.await?;
+    }
+    Ok(())
+}
+
+/// What DigitalOcean lists, or what it says that it lists.
+fn list(world: &mut World, kind: FleetKind) -> BTreeMap<String, Listed> {
+    let installation = world.installation.clone();
+    let mut listed = match kind {
+        FleetKind::Droplets => droplets(world, &installation),
+        FleetKind::Firewalls => firewalls(world, &installation),
+    };
+    if world.dice.permille(world.faults.lying_list) {
+        let keep = world.dice.between(0, 2);
+        let mut place = 0;
+        listed.retain(|_, _| {
+            place += 1;
+            place <= keep
+        });
+    }
+    listed
+}
+
+fn droplets(world: &World, installation: &InstallationId) -> BTreeMap<String, Listed> {
+    let all = world.cloud.list(world.now, &tags::installation(installation));
+    let ours = all.iter().filter_map(|droplet| {
+        let owner = tags::owner(droplet.tags.iter().map(String::as_str), installation)?;
+        let seen = serde_json::to_value(read::seen(droplet, owner, installation)).ok()?;
+        let environment = Some(owner);
+        Some((droplet.id.to_string(), Listed { environment, seen }))
+    });
+    ours.collect()
+}
+
+fn firewalls(world: &World, installation: &InstallationId) -> BTreeMap<String, Listed> {
+    let all = world.cloud.firewall_list(world.now);
+    let ours = all.into_iter().filter_map(|firewall| {
+        let name = firewall.spec.name.clone();
+        let environment = Some(names::owner(installation, &name)?);
+        let seen = serde_json::to_value(Known::from(firewall)).ok()?;
+        Some((name, Listed { environment, seen }))
+    });
+    ours.collect()
+}
+
+fn is_there(world: &World, kind: FleetKind, row: &FleetRow) -> bool {
+    match kind {
+        FleetKind::Droplets => row.key.parse().is_ok_and(|id| world.cloud.get(world.now, id).is_ok()),
+        FleetKind::Firewalls => world.cloud.firewall(&row.key).is_some(),
+    }
+}
+
+/// What a process loads of the last sweeps: whole, for the shards that it holds.
+pub fn follow(process: &Process, world: &World) -> Result<(), serde_json::Error> {
+    let shards: Vec<u16> = process.memory().epochs.keys().copied().collect();
+    for kind in [FleetKind::Droplets, FleetKind::Firewalls] {
+        let sweep = world.database.fleet_sweep_get(world.now, kind);
+        let rows = world.database.fleet_load(kind, &shards);
+        // Clocks may differ, so it is the age that travels; one sweep that is loaded twice does not become younger.
+        let began = sweep.age.and_then(|age| process.now().checked_sub(age).ok());
+        let trust = match &sweep.withheld {
+            Some((since, reason)) if !process.setup.sabotage.breaker => Trust::Withheld {
+                since: *since,
+                reason: reason.as_str().into(),
+            },
+            Some(_) | None => Trust::Trusted,
+        };
+        match kind {
+            FleetKind::Droplets => process.fleet.load(rows, true, began, trust)?,
+            FleetKind::Firewalls => process.firewalls.load(rows, true, began, trust)?,
+        }
+    }
+    Ok(())
+}
+
+/// The limits of the breaker; without that guard there are none.
+pub fn limits(breaker: bool) -> Limits {
+    let limits = Limits::default();
+    if breaker {
+        Limits {
+            percent: u32::MAX,
+            least: usize::MAX,
+            ..limits
+        }
+    } else {
+        limits
+    }
+}
+
+/// A firewall as answers show it.
+pub fn shown(id: &str, spec: &digitalocean::FirewallSpec, settled: bool) -> Firewall {
+    Firewall {
+        id: id.to_owned(),
+        status: if settled {
+            FirewallStatus::Succeeded
+        } else {
+            FirewallStatus::Waiting
+        },
+        created_at: None,
+        pending_changes: Vec::new(),
+        spec: spec.clone(),
+    }
+}
