@@ -150,22 +150,21 @@ impl Cluster {
         }
     }
 
-    /// Runs one statement as superuser in the database `postgres`.
-    async fn execute(&self, sql: &str) -> Result<(), Error> {
+    /// Runs statements as superuser in a database; gives what psql answers, such as `INSERT 0 1`.
+    pub async fn sql(&self, database: &str, statements: &str) -> Result<String, Error> {
         let mut command = Command::new(&self.binaries.psql);
         // The password goes through the environment: arguments can be read by everybody on the machine.
         command
-            .args([
-                "--no-psqlrc",
-                "--quiet",
-                "--set=ON_ERROR_STOP=1",
-                "--host=127.0.0.1",
-                "--dbname=postgres",
-            ])
+            .args(["--no-psqlrc", "--set=ON_ERROR_STOP=1", "--host=127.0.0.1"])
+            .arg(format!("--dbname={database}"))
             .arg(format!("--username={SUPERUSER}"))
             .arg(format!("--port={}", self.port))
             .env("PGPASSWORD", &self.password);
-        run(command, "psql", sql).await
+        run(command, "psql", statements).await
+    }
+
+    async fn execute(&self, sql: &str) -> Result<(), Error> {
+        self.sql("postgres", sql).await.map(drop)
     }
 
     #[cfg(test)]
@@ -206,7 +205,7 @@ async fn initdb(binaries: &Binaries, account: Account, directory: &Directory, pa
         .current_dir(directory.path());
     let done = run(command, "initdb", "").await;
     fs::remove_file(&password_file).map_err(directory_error(&password_file))?;
-    done
+    done.map(drop)
 }
 
 fn write_for(account: Account, path: &Path, text: &str) -> Result<(), Error> {
@@ -239,7 +238,7 @@ fn built_in_settings() -> Vec<(String, String)> {
     .to_vec()
 }
 
-async fn run(mut command: Command, program: &str, input: &str) -> Result<(), Error> {
+async fn run(mut command: Command, program: &str, input: &str) -> Result<String, Error> {
     let started = command.as_std().get_program().to_string_lossy().into_owned();
     let failed = |source| Error::Spawn {
         program: if started == program {
@@ -262,7 +261,7 @@ async fn run(mut command: Command, program: &str, input: &str) -> Result<(), Err
     }
     let Output { status, stdout, stderr } = child.wait_with_output().await.map_err(failed)?;
     if status.success() {
-        return Ok(());
+        return Ok(String::from_utf8_lossy(&stdout).trim().to_owned());
     }
     let output = [stdout, stderr].concat();
     Err(Error::Failed {

@@ -41,6 +41,8 @@ pub struct ReplicaConfig {
     pub lease: Duration,
     /// From one sweep of the fleet to the next.
     pub fleet_sweep: Duration,
+    /// How much may be missing from a sweep before the sweep is in doubt.
+    pub breaker: fleet::Limits,
     /// Between tries of a key that fails.
     pub backoff: Backoff,
     /// The durations that droplets are decided by.

@@ -1,13 +1,9 @@
 //! The reflectors and the controllers that they feed.
 
-use crate::{ReplicaConfig, parts::Parts, prepared::Prepared, retention};
-use agent_api::Agents;
-use environment_reconciler::EnvironmentReconciler;
-use firewall_reconciler::{BaseFirewallReconciler, FirewallReconciler};
-use fleet::{Firewalls, Fleet};
+use crate::{budget, parts::Parts, prepared::Prepared, reconcilers, retention};
+use fleet::{Firewalls, Fleet, Sweeps};
 use futures::{FutureExt, future::BoxFuture};
-use instance_reconciler::InstanceReconciler;
-use model::{CatalogEntry, CatalogId, EnvironmentId, EnvironmentRecord};
+use model::{EnvironmentId, EnvironmentRecord};
 use runtime::{Config, Controller, Reconciler, Reflector, ReflectorConfig, Store, Subscription, reflector};
 use schema::{CatalogSource, LeaseKeeper, RecordSource, Records};
 use std::sync::Arc;
@@ -29,9 +25,19 @@ pub(crate) fn start_controllers(prepared: &Prepared, keeper: &LeaseKeeper, parts
         shutdown,
     };
 
-    let environments = Arc::new(starting.environments(records.clone()));
-    let sweeping = Arc::clone(&environments);
-    starting.run("fleet sweep", move |shutdown| sweeping.background(shutdown).boxed());
+    let requests = prepared.digitalocean.budget().clone();
+    let (database, holder) = (prepared.lease_database.clone(), keeper.clone());
+    starting.run("request budget", move |shutdown| {
+        budget::share(requests, database, holder, shutdown).boxed()
+    });
+
+    let (droplets_seen, firewalls_seen) = (Fleet::new(), Firewalls::new(prepared.config.installation.clone()));
+    let sweeps = sweeps(prepared, keeper, droplets_seen.clone(), firewalls_seen.clone());
+    starting.run("fleet sweeps", move |shutdown| sweeps.run(shutdown).boxed());
+
+    let environments = Arc::new(reconcilers::environments(prepared, keeper, droplets_seen, records.clone()));
+    let listening = Arc::clone(&environments);
+    starting.run("heartbeats", move |shutdown| listening.background(shutdown).boxed());
     let wakes = environments.wakes();
     let environments = starting
         .controller(environments)
@@ -39,7 +45,7 @@ pub(crate) fn start_controllers(prepared: &Prepared, keeper: &LeaseKeeper, parts
         .wakes(wakes);
     starting.control(environments, std::future::ready(()));
 
-    let instances = Arc::new(starting.instances(records.clone(), catalog.clone()));
+    let instances = Arc::new(reconcilers::instances(prepared, keeper, records.clone(), catalog.clone()));
     let wakes = instance_reconciler::catalog_wakes(catalog_reflector.subscribe(), records.clone());
     let instances = starting
         .controller(instances)
@@ -48,13 +54,29 @@ pub(crate) fn start_controllers(prepared: &Prepared, keeper: &LeaseKeeper, parts
     // Before the catalog is there, every tool would seem to be missing from it.
     starting.control(instances, async move { catalog.ready().await });
 
-    starting.firewalls(records, record_reflector.subscribe());
+    starting.firewalls(firewalls_seen, records, record_reflector.subscribe());
     starting.reflect("record reflector", record_reflector);
     starting.reflect("catalog reflector", catalog_reflector);
     let database = prepared.database.clone();
     starting.run("event retention", move |shutdown| {
         retention::forget_old_events(database, shutdown).boxed()
     });
+}
+
+/// What keeps a replica's view of the outside current.
+fn sweeps(prepared: &Prepared, keeper: &LeaseKeeper, fleet: Fleet, firewalls: Firewalls) -> Sweeps {
+    Sweeps {
+        database: prepared.database.clone(),
+        leases: keeper.clone(),
+        client: prepared.digitalocean.clone(),
+        fleet,
+        firewalls,
+        config: fleet::Config {
+            installation: prepared.config.installation.clone(),
+            every: prepared.config.fleet_sweep,
+            limits: prepared.config.breaker,
+        },
+    }
 }
 
 /// What all parts are made of, while they are started.
@@ -101,77 +123,20 @@ impl Starting<'_> {
     }
 
     /// The firewall of each environment and the one that all droplets share, over one memory of what DigitalOcean has.
-    fn firewalls(&mut self, records: Store<EnvironmentId, EnvironmentRecord>, changed: Subscription<EnvironmentId>) {
-        let (keeper, client) = (self.keeper.clone(), self.prepared.digitalocean.clone());
-        let config = &self.prepared.config;
-        let sweep = config.fleet_sweep;
-        let seen = Firewalls::new(config.installation.clone());
-        let policy = firewall_policy(config);
-        let base = BaseFirewallReconciler::new(keeper.clone(), client.clone(), seen.clone(), policy.clone());
-        let base_wakes = base.wakes(sweep);
+    fn firewalls(
+        &mut self,
+        seen: Firewalls,
+        records: Store<EnvironmentId, EnvironmentRecord>,
+        changed: Subscription<EnvironmentId>,
+    ) {
+        let base = reconcilers::base(self.prepared, self.keeper, seen.clone());
+        let base_wakes = base.wakes(self.prepared.config.fleet_sweep);
         let base = self.controller(Arc::new(base)).wakes(base_wakes);
         self.control(base, std::future::ready(()));
 
-        let database = self.prepared.database.clone();
-        let environments = Arc::new(FirewallReconciler::new(database, keeper, client, seen, policy, records));
-        let sweeping = Arc::clone(&environments);
-        self.run("firewall sweep", move |shutdown| sweeping.background(sweep, shutdown).boxed());
+        let environments = Arc::new(reconcilers::firewalls(self.prepared, self.keeper, seen, records));
         let wakes = environments.wakes();
         let environments = self.controller(environments).wakes(changed).wakes(wakes);
         self.control(environments, std::future::ready(()));
-    }
-
-    fn environments(&self, records: Store<EnvironmentId, EnvironmentRecord>) -> EnvironmentReconciler {
-        let config = &self.prepared.config;
-        let mut agent_url = config.public_url.clone();
-        agent_url.set_path(&config.agent_binary.url_path());
-        let told = environment_reconciler::Config {
-            installation: config.installation.clone(),
-            policy: config.environment.clone(),
-            fleet_sweep: config.fleet_sweep,
-            backend_url: config.public_url.clone(),
-            backend_ca_pem: self.prepared.authority.certificate_pem().to_owned(),
-            agent_url,
-            agent_sha256: config.agent_binary.sha256().to_owned(),
-            enrolment_ttl: config.enrolment_ttl(),
-            ssh_keys: config.ssh_keys.clone(),
-        };
-        EnvironmentReconciler::new(
-            self.prepared.database.clone(),
-            self.keeper.clone(),
-            self.prepared.digitalocean.clone(),
-            Fleet::new(),
-            config.master_key.clone(),
-            told,
-            records,
-        )
-    }
-
-    fn instances(
-        &self,
-        records: Store<EnvironmentId, EnvironmentRecord>,
-        catalog: Store<CatalogId, CatalogEntry>,
-    ) -> InstanceReconciler {
-        let config = &self.prepared.config;
-        InstanceReconciler::new(
-            self.prepared.database.clone(),
-            self.keeper.clone(),
-            Agents::new(
-                config.master_key.clone(),
-                self.prepared.authority.clone(),
-                config.effects.clone(),
-            ),
-            config.instance.clone(),
-            records,
-            catalog,
-        )
-    }
-}
-
-fn firewall_policy(config: &ReplicaConfig) -> firewall_reconciler::Policy {
-    firewall_reconciler::Policy {
-        installation: config.installation.clone(),
-        sources: config.sources.clone(),
-        max_age: config.environment.fleet_max_age,
     }
 }

@@ -8,15 +8,18 @@
 //! ```text
 //!              +-- record reflector --+--> environment, instance, firewall controllers --+
 //!  Postgres ---+-- catalog reflector -+                    ^                             +--> effects
-//!              +-- leases                fleet sweep ------+--> base firewall -----------+
+//!              +-- leases                fleet sweeps -----+--> base firewall -----------+
 //!  agents -----> API
 //! ```
 
+mod budget;
 mod config;
 mod controllers;
 mod endpoints;
 mod parts;
 mod prepared;
+mod preview;
+mod reconcilers;
 mod replica;
 mod retention;
 
@@ -24,4 +27,5 @@ pub use config::{Connections, ReplicaConfig};
 pub use endpoints::{Listeners, Operators};
 pub use parts::Failure;
 pub use prepared::StartError;
+pub use preview::{Forecast, Preview};
 pub use replica::Replica;

@@ -43,11 +43,7 @@ pub(crate) struct Prepared {
 
 impl Prepared {
     pub(crate) async fn new(config: ReplicaConfig) -> Result<Self, StartError> {
-        let authority = config.master_key.certificate_authority();
-        let authority = authority.map_err(|source| StartError::Certificate {
-            what: "master_key: unusable",
-            source,
-        })?;
+        let authority = authority(&config)?;
         let digitalocean = digitalocean(&config).await?;
         check_database(&config).await?;
         let connections = config.connections;
@@ -58,6 +54,27 @@ impl Prepared {
             config,
             authority,
             digitalocean,
+        })
+    }
+
+    /// For whoever only looks: the database refuses every write, and DigitalOcean is asked nothing yet.
+    pub(crate) async fn reading(config: ReplicaConfig) -> Result<Self, StartError> {
+        let authority = authority(&config)?;
+        check_database(&config).await?;
+        let options = ConnectOptions {
+            application_name: "toolplane plan".to_owned(),
+            read_only: true,
+            effects: config.effects.clone(),
+            ..ConnectOptions::new(config.database_url.clone(), Some(Role::Controller))
+        };
+        let database = Database::connect(&options).await.map_err(StartError::Database)?;
+        Ok(Self {
+            authority,
+            digitalocean: client(&config)?,
+            request_database: database.clone(),
+            lease_database: database.clone(),
+            database,
+            config,
         })
     }
 
@@ -96,15 +113,27 @@ async fn database(config: &ReplicaConfig, purpose: &str, max_connections: u32) -
 
 /// What is wrong with the token or with DigitalOcean can be mended while we run, and agents need us meanwhile; so it is only told.
 async fn digitalocean(config: &ReplicaConfig) -> Result<digitalocean::Client, StartError> {
-    let reached = digitalocean::Config {
-        effects: config.effects.clone(),
-        ..config.digitalocean.clone()
-    };
-    let client = digitalocean::Client::new(reached).map_err(StartError::DigitalOcean)?;
+    let client = client(config)?;
     match client.account_get().await {
         Ok(account) => tracing::info!(droplet_limit = account.droplet_limit, "DigitalOcean answers"),
         Err(error @ digitalocean::Error::Unauthorized { .. }) => tracing::error!(%error, "no droplet can be made or destroyed"),
         Err(error) => tracing::warn!(%error, "DigitalOcean does not answer now"),
     }
     Ok(client)
+}
+
+fn client(config: &ReplicaConfig) -> Result<digitalocean::Client, StartError> {
+    let reached = digitalocean::Config {
+        effects: config.effects.clone(),
+        ..config.digitalocean.clone()
+    };
+    digitalocean::Client::new(reached).map_err(StartError::DigitalOcean)
+}
+
+fn authority(config: &ReplicaConfig) -> Result<CertificateAuthority, StartError> {
+    let authority = config.master_key.certificate_authority();
+    authority.map_err(|source| StartError::Certificate {
+        what: "master_key: unusable",
+        source,
+    })
 }

@@ -2,6 +2,7 @@
 
 use crate::configuration::{Flags, groups};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use jiff::{SignedDuration, Timestamp};
 use std::path::PathBuf;
 
 const AFTER_HELP: &str = "\
@@ -16,7 +17,10 @@ Start here:
   toolplane doctor                        check database, DigitalOcean token, keys
   toolplane apply -f environment.yaml     say what should be
   toolplane serve                         make it so, and keep it so
-  toolplane get environments --watch      see it happen";
+  toolplane get environments --watch      see it happen
+  toolplane events --watch                see what is done, and why
+  toolplane describe environment NAME     everything about one, and what it waits for
+  toolplane plan                          what would be done now, without doing it";
 
 /// One shared DigitalOcean droplet per account, and on it the containers that the account's agents use, from rows in Postgres.
 #[derive(Debug, Parser)]
@@ -58,6 +62,12 @@ pub(crate) enum Command {
     Apply(Apply),
     /// List environments, instances or the catalog.
     Get(Get),
+    /// Show everything about environments or instances: specification, status, conditions, what they wait for, recent events.
+    Describe(Describe),
+    /// List what was done, and why.
+    Events(Events),
+    /// Say what would be done now, and why, without doing it.
+    Plan(Plan),
     /// Check everything that the control plane needs, and say what to do about what fails.
     Doctor(Doctor),
     /// Run everything on this machine with a simulated DigitalOcean: needs no account, leaves nothing behind.
@@ -67,7 +77,7 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
     #[command(flatten)]
-    pub(crate) settings: Flags<{ groups::DATABASE | groups::CLOUD | groups::SERVER }>,
+    pub(crate) settings: Flags<{ groups::DATABASE | groups::CLOUD | groups::POLICY | groups::SERVER }>,
 }
 
 #[derive(Debug, Args)]
@@ -112,7 +122,7 @@ pub(crate) struct Get {
     /// What to list.
     #[arg(value_enum, value_name = "KIND", ignore_case = true)]
     pub(crate) kind: Kind,
-    /// Only this one, by name or id.
+    /// Only this one, by name, id, or the beginning of its id.
     #[arg(value_name = "NAME|ID")]
     pub(crate) name: Option<String>,
     /// How to print it.
@@ -153,12 +163,155 @@ pub(crate) enum Output {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  toolplane describe environment 5f0c2a52        by the beginning of its id
+  toolplane describe instance reasoning          by its name; all that are called so
+
+What is read is in the database: what DigitalOcean has was last seen at the times that are shown. `toolplane plan` asks it anew.")]
+pub(crate) struct Describe {
+    /// What to describe.
+    #[arg(value_enum, value_name = "KIND", ignore_case = true)]
+    pub(crate) kind: Describable,
+    /// Only this one, by name, id, or the beginning of its id.
+    #[arg(value_name = "NAME|ID")]
+    pub(crate) name: Option<String>,
+    #[command(flatten)]
+    pub(crate) settings: Flags<{ groups::DATABASE | groups::POLICY }>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Describable {
+    /// Accounts' environments: one droplet each [short: env].
+    #[value(name = "environment", aliases = ["environments", "env", "envs", "accounttoolenvironment", "accounttoolenvironments"])]
+    Environment,
+    /// Tools on droplets [short: inst].
+    #[value(name = "instance", aliases = ["instances", "inst", "accounttoolinstance", "accounttoolinstances"])]
+    Instance,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "toolplane events [OPTIONS] [KIND] [NAME|ID]",
+    after_help = "\
+Examples:
+  toolplane events                               the latest, of everything
+  toolplane events environment 5f0c2a52 --watch  of one environment and its tools, and then what comes
+  toolplane events instance reasoning            of one tool
+  toolplane events --since 2h -o wide            with who did it, how often, and since when
+
+The same thing again within an hour raises the count of the first and moves it to the end. CAUSE says which column of which generation, \
+or what was seen, led to it. Events are kept for 30 days."
+)]
+pub(crate) struct Events {
+    /// Only events about this: `environment` or `instance`, a name, an id or the beginning of one, or both.
+    #[arg(value_name = "KIND] [NAME|ID", num_args = 0..=2)]
+    pub(crate) about: Vec<String>,
+    /// Then print every event as it comes, until Ctrl-C.
+    #[arg(short, long)]
+    pub(crate) watch: bool,
+    /// Only those last seen since: so long ago (`90s`, `10m`, `2h`, `1d`), or at a time (`2026-01-31T12:00:00Z`).
+    #[arg(long, value_name = "AGE|TIME", value_parser = Since::parse)]
+    pub(crate) since: Option<Since>,
+    /// At most so many, the latest; 0 prints all.
+    #[arg(long, value_name = "COUNT", default_value_t = 200)]
+    pub(crate) limit: u32,
+    /// How to print them.
+    #[arg(short, long, value_enum, default_value_t = ReportOutput::Table, value_name = "FORMAT")]
+    pub(crate) output: ReportOutput,
+    #[command(flatten)]
+    pub(crate) settings: Flags<{ groups::DATABASE }>,
+}
+
+/// From when on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Since {
+    Ago(SignedDuration),
+    At(Timestamp),
+}
+
+impl Since {
+    fn parse(text: &str) -> Result<Self, String> {
+        if let Ok(at) = text.parse::<Timestamp>() {
+            return Ok(Self::At(at));
+        }
+        // Days are as long as the clock says here; nobody means the hour that a summer day lacks.
+        let days = text.strip_suffix('d').and_then(|days| days.parse::<u32>().ok());
+        let ago = match days {
+            Some(days) => Some(SignedDuration::from_hours(24 * i64::from(days))),
+            None => text.parse::<SignedDuration>().ok(),
+        };
+        ago.filter(|ago| !ago.is_negative())
+            .map(Self::Ago)
+            .ok_or_else(|| "expected an age such as 90s, 10m, 2h or 1d, or a time such as 2026-01-31T12:00:00Z".to_owned())
+    }
+
+    /// The moment that it names.
+    pub(crate) fn moment(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::Ago(ago) => now.checked_sub(ago).unwrap_or(Timestamp::MIN),
+            Self::At(at) => at,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReportOutput {
+    /// A line each.
+    Table,
+    /// A longer line each.
+    Wide,
+    /// Everything, for programs.
+    Json,
+    /// Everything, for programs and people.
+    Yaml,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+What is there is read anew, from the database and from DigitalOcean, over connections that can write nothing; then the same decisions are \
+made that `toolplane serve` makes, with the same settings (the same --config), and printed instead of carried out. What only a running replica \
+knows, such as a create that it has just sent, is taken as it would be after a restart.
+
+Exit codes, with --detailed-exitcode: 0 nothing would be done, 1 failed, 2 something would be done. Without: 0 or 1.
+
+Examples:
+  toolplane plan                                 for every environment
+  toolplane plan 5f0c2a52                        for one, by its id, the beginning of its id, or its user's id
+  toolplane apply -f environment.yaml && toolplane plan --detailed-exitcode")]
+pub(crate) struct Plan {
+    /// Only for this environment, by id, the beginning of its id, or its user's id.
+    #[arg(value_name = "NAME|ID")]
+    pub(crate) name: Option<String>,
+    /// How to print it.
+    #[arg(short, long, value_enum, default_value_t = PlanOutput::Text, value_name = "FORMAT")]
+    pub(crate) output: PlanOutput,
+    /// Exit with 2 when something would be done, as `terraform plan` does.
+    #[arg(long)]
+    pub(crate) detailed_exitcode: bool,
+    #[command(flatten)]
+    pub(crate) settings: Flags<{ groups::DATABASE | groups::CLOUD | groups::POLICY | groups::SERVER }>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PlanOutput {
+    /// Sentences, by environment.
+    Text,
+    /// A line for each action.
+    Table,
+    /// Everything, for programs.
+    Json,
+    /// Everything, for programs and people.
+    Yaml,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Doctor {
     /// Also check what `toolplane demo` needs: Docker, a registry, PostgreSQL's binaries.
     #[arg(long)]
     pub(crate) demo: bool,
     #[command(flatten)]
-    pub(crate) settings: Flags<{ groups::DATABASE | groups::CLOUD | groups::SERVER }>,
+    pub(crate) settings: Flags<{ groups::DATABASE | groups::CLOUD | groups::POLICY | groups::SERVER }>,
 }
 
 #[derive(Debug, Args)]
@@ -198,6 +351,22 @@ mod tests {
                 panic!("parsed as something else")
             };
             assert_eq!(get.kind, kind);
+        }
+    }
+
+    #[test]
+    fn since_is_an_age_or_a_time() {
+        let now: Timestamp = "2026-01-31T12:00:00Z".parse().unwrap();
+        for (text, expected) in [
+            ("90s", "2026-01-31T11:58:30Z"),
+            ("2h", "2026-01-31T10:00:00Z"),
+            ("1d", "2026-01-30T12:00:00Z"),
+            ("2026-01-01T00:00:00Z", "2026-01-01T00:00:00Z"),
+        ] {
+            assert_eq!(Since::parse(text).unwrap().moment(now), expected.parse().unwrap(), "{text}");
+        }
+        for text in ["yesterday", "-5m", "10"] {
+            assert!(Since::parse(text).is_err(), "{text}");
         }
     }
 

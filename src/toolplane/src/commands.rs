@@ -3,9 +3,12 @@
 mod apply;
 mod connect;
 mod demo;
+mod describe;
 mod doctor;
+mod events;
 mod get;
 mod migrate;
+mod plan;
 mod serve;
 
 use crate::{
@@ -23,7 +26,14 @@ use std::{
 pub(crate) fn run(arguments: Arguments) -> miette::Result<ExitCode> {
     let default = match &arguments.command {
         Command::Serve(_) => "info",
-        Command::Migrate(_) | Command::Apply(_) | Command::Get(_) | Command::Doctor(_) | Command::Demo(_) => "error",
+        Command::Migrate(_)
+        | Command::Apply(_)
+        | Command::Get(_)
+        | Command::Describe(_)
+        | Command::Events(_)
+        | Command::Plan(_)
+        | Command::Doctor(_)
+        | Command::Demo(_) => "error",
     };
     if !matches!(arguments.command, Command::Demo(_)) {
         telemetry::log(arguments.log.as_deref(), arguments.log_format, default)?;
@@ -48,6 +58,18 @@ async fn dispatch(command: Command, config: Option<PathBuf>) -> miette::Result<E
         Command::Get(get) => {
             let settings = load(&get.settings, config)?;
             get::run(&get, settings).await
+        }
+        Command::Describe(describe) => {
+            let settings = load(&describe.settings, config)?;
+            describe::run(&describe, settings).await
+        }
+        Command::Events(events) => {
+            let settings = load(&events.settings, config)?;
+            events::run(&events, settings).await
+        }
+        Command::Plan(plan) => {
+            let settings = load(&plan.settings, config)?;
+            plan::run(&plan, settings).await
         }
         Command::Doctor(doctor) => doctor::run(doctor.demo, load(&doctor.settings, config)).await,
         Command::Demo(demo) => demo::run(demo).await,

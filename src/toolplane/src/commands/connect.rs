@@ -44,7 +44,9 @@ pub(crate) fn digitalocean(settings: &Settings) -> Result<Option<Client>, Error>
     let Some(token) = settings.digitalocean_token.clone() else {
         return Ok(None);
     };
-    Client::new(digitalocean_config(settings, token)).map(Some).map_err(|error| digitalocean_error(&error))
+    Client::new(digitalocean_config(settings, token))
+        .map(Some)
+        .map_err(|error| digitalocean_error(&error))
 }
 
 /// How DigitalOcean is reached.

@@ -3,9 +3,12 @@
 mod age;
 mod document;
 mod row;
+mod select;
 mod watch;
 
-pub(super) use row::spelled;
+pub(super) use age::{age, seen};
+pub(super) use row::{or_dash, spelled};
+pub(super) use select::Unknown;
 
 use super::connect;
 use crate::{
@@ -34,11 +37,7 @@ pub(super) async fn run(get: &Get, settings: Settings) -> miette::Result<ExitCod
         && listing.is_empty()
         && !get.watch
     {
-        let kind = document::resource(get.kind);
-        return Err(miette::miette!(
-            help = format!("`toolplane get {kind}` lists all"),
-            "there is no {kind} `{name}`"
-        ));
+        return Err(Unknown::new(get.kind, name).into());
     }
     let read_on = print(&render(&listing, get.output, Timestamp::now()));
     if get.watch && read_on {
@@ -68,24 +67,12 @@ pub(super) async fn read(database: &Database, kind: Kind, name: Option<&str>) ->
 }
 
 impl Listing {
-    fn is_empty(&self) -> bool {
+    /// Whether no row was found.
+    pub(super) fn is_empty(&self) -> bool {
         match self {
             Self::Environments(rows) => rows.is_empty(),
             Self::Instances(rows, _) => rows.is_empty(),
             Self::Catalog(rows) => rows.is_empty(),
-        }
-    }
-
-    /// Several instances may have one name; an environment goes by its id or its user's.
-    fn keep(&mut self, name: &str) {
-        match self {
-            Self::Environments(rows) => {
-                rows.retain(|row| row.id.to_string() == name || row.spec.user_id.to_string() == name);
-            }
-            Self::Instances(rows, _) => {
-                rows.retain(|row| row.id.to_string() == name || row.spec.instance_name.as_deref() == Some(name));
-            }
-            Self::Catalog(rows) => rows.retain(|row| row.id.to_string() == name || row.tool_name == name),
         }
     }
 }
@@ -106,9 +93,14 @@ fn table(listing: &Listing, wide: bool, now: Timestamp, header: bool) -> String 
     if rows.is_empty() {
         return "nothing found".to_owned();
     }
+    columns(header.then_some(titles.as_slice()), rows)
+}
+
+/// Cells in columns, with nothing between them but space and nothing behind the last.
+pub(super) fn columns(titles: Option<&[&str]>, rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(NOTHING).force_no_tty();
-    if header {
+    if let Some(titles) = titles {
         table.set_header(titles);
     }
     table.add_rows(rows);
@@ -120,9 +112,9 @@ fn table(listing: &Listing, wide: bool, now: Timestamp, header: bool) -> String 
 }
 
 /// Says whether anybody still reads: `toolplane get ... | head` ends as soon as it has enough.
-fn print(text: &str) -> bool {
+pub(super) fn print(text: &str) -> bool {
     writeln!(std::io::stdout().lock(), "{text}").is_ok()
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -3,7 +3,7 @@
 //! Owns: addresses, signals, metrics, and what is told when it does not start. Must not: know the parts of a replica. Promises:
 //! what is misconfigured is told before anything is begun, with the setting's name; at SIGTERM the replica is stopped in order.
 
-mod configuration;
+pub(super) mod configuration;
 mod listening;
 mod metrics;
 
@@ -42,7 +42,7 @@ pub(super) async fn run(settings: Settings) -> miette::Result<ExitCode> {
 }
 
 /// Why it does not start, with what to do about it.
-fn refused(error: StartError) -> miette::Report {
+pub(super) fn refused(error: StartError) -> miette::Report {
     match error {
         StartError::Database(error) => connect::Error::Unreachable(error).into(),
         StartError::Unmigrated(pending) => connect::Error::Unmigrated(pending).into(),

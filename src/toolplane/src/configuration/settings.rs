@@ -36,6 +36,7 @@ pub(crate) struct Settings {
     pub(crate) lease: Duration,
     pub(crate) lag_window: Duration,
     pub(crate) fleet_sweep: Duration,
+    pub(crate) breaker_percent: u32,
     pub(crate) heartbeat: Duration,
     pub(crate) stop_deadline: Duration,
     pub(crate) launch_deadline: Duration,
@@ -91,6 +92,7 @@ impl Settings {
             lease: seconds(&layers, "lease_seconds")?,
             lag_window: seconds(&layers, "lag_window_seconds")?,
             fleet_sweep: seconds(&layers, "fleet_sweep_seconds")?,
+            breaker_percent: percent(&layers, "breaker_percent")?,
             heartbeat: seconds(&layers, "heartbeat_seconds")?,
             stop_deadline: seconds(&layers, "stop_deadline_seconds")?,
             launch_deadline: seconds(&layers, "launch_deadline_seconds")?,
@@ -141,6 +143,15 @@ fn seconds(layers: &Layers, name: &'static str) -> Result<Duration, Error> {
     })?;
     let number = number.ok_or_else(|| Error::missing(entry(name)))?;
     Ok(Duration::from_secs(number.into()))
+}
+
+fn percent(layers: &Layers, name: &'static str) -> Result<u32, Error> {
+    let number = layers.with(name, "a whole number from 1 to 100", |text| match text.parse::<u32>() {
+        Ok(number) if (1..=100).contains(&number) => Ok(number),
+        Ok(_) => Err("out of range".to_owned()),
+        Err(error) => Err(error.to_string()),
+    })?;
+    number.ok_or_else(|| Error::missing(entry(name)))
 }
 
 fn cidrs(layers: &Layers, name: &'static str) -> Result<Vec<IpNet>, Error> {

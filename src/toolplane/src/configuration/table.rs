@@ -8,6 +8,8 @@ pub(crate) mod groups {
     pub(crate) const CLOUD: u8 = 2;
     /// What only the control plane itself needs.
     pub(crate) const SERVER: u8 = 4;
+    /// What decisions are made by.
+    pub(crate) const POLICY: u8 = 8;
 }
 
 /// One setting.
@@ -113,7 +115,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     .secret(),
     setting(
         "installation",
-        groups::SERVER,
+        groups::POLICY,
         "NAME",
         "names this installation within the DigitalOcean account",
     )
@@ -146,14 +148,14 @@ pub(crate) const SETTINGS: &[Setting] = &[
     ),
     setting(
         "backend_cidrs",
-        groups::SERVER,
+        groups::POLICY,
         "CIDR,...",
         "from where the control plane reaches droplets; their firewall lets nobody else to the agent",
     )
     .or("0.0.0.0/0,::/0"),
     setting(
         "admin_cidrs",
-        groups::SERVER,
+        groups::POLICY,
         "CIDR,...",
         "from where SSH to droplets is let in; nowhere unless set",
     ),
@@ -165,7 +167,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     ),
     setting(
         "resync_seconds",
-        groups::SERVER,
+        groups::POLICY,
         "SECONDS",
         "every row is read again at this period, whatever was notified",
     )
@@ -179,29 +181,36 @@ pub(crate) const SETTINGS: &[Setting] = &[
     .or("15"),
     setting(
         "lag_window_seconds",
-        groups::SERVER,
+        groups::POLICY,
         "SECONDS",
         "how long a droplet may take to show in lists after an unclear answer; none is created again before",
     )
     .or("120"),
     setting(
         "fleet_sweep_seconds",
-        groups::SERVER,
+        groups::POLICY,
         "SECONDS",
-        "every droplet is listed at this period",
+        "every droplet and firewall is listed at this period, once for all replicas",
     )
     .or("30"),
-    setting("heartbeat_seconds", groups::SERVER, "SECONDS", "how often agents report").or("10"),
+    setting(
+        "breaker_percent",
+        groups::POLICY,
+        "PERCENT",
+        "when more than this share of droplets is missing at once, nothing is created or deleted for it until that is confirmed",
+    )
+    .or("20"),
+    setting("heartbeat_seconds", groups::POLICY, "SECONDS", "how often agents report").or("10"),
     setting(
         "stop_deadline_seconds",
-        groups::SERVER,
+        groups::POLICY,
         "SECONDS",
         "how long tools may take to stop before their droplet is destroyed",
     )
     .or("60"),
     setting(
         "launch_deadline_seconds",
-        groups::SERVER,
+        groups::POLICY,
         "SECONDS",
         "how long a droplet may take until its agent reports",
     )

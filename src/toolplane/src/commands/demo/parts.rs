@@ -19,6 +19,9 @@ use workbench::{Child, Engine, Janitor, Registry, images, registry::free_address
 /// The versions of the example tool that are packed.
 const VERSIONS: [&str; 2] = ["1.0.0", "1.1.0"];
 
+/// The database's name.
+const DATABASE: &str = "toolplane";
+
 /// Where `serve` would listen unless told otherwise; anywhere else when that is taken.
 const PREFERRED_PORT: u16 = 8443;
 const PREFERRED_DASHBOARD_PORT: u16 = 8080;
@@ -98,6 +101,12 @@ impl Parts {
         self.database.as_ref().ok_or_else(|| missing("database"))
     }
 
+    /// Runs a statement with psql; gives its answer.
+    pub(super) async fn sql(&self, statement: &str) -> miette::Result<String> {
+        let cluster = self.cluster.as_ref().ok_or_else(|| missing("database"))?;
+        cluster.sql(DATABASE, statement).await.into_diagnostic()
+    }
+
     /// `127.0.0.1:5000`
     pub(super) fn registry_address(&self) -> miette::Result<SocketAddr> {
         self.registry
@@ -125,7 +134,7 @@ impl Parts {
             .into_diagnostic()
             .wrap_err("PostgreSQL does not start")?;
         let url = cluster
-            .create_database("toolplane")
+            .create_database(DATABASE)
             .await
             .into_diagnostic()
             .wrap_err("no database could be made")?;

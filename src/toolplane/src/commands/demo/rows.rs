@@ -1,7 +1,8 @@
 //! What the rows say: how far the account is, and what it waits for.
 
+use crate::commands::describe;
 use miette::{IntoDiagnostic, WrapErr};
-use model::{ConditionStatus, Conditions, Environment, EnvironmentId, EnvironmentPhase, Instance, InstancePhase};
+use model::{Conditions, Environment, EnvironmentId, EnvironmentPhase, Instance, InstancePhase};
 use schema::{Database, InstanceFilter};
 
 /// The account's rows at one moment.
@@ -67,11 +68,9 @@ pub(super) fn detail<'a>(instance: &'a Instance, name: &str) -> Option<&'a str> 
     instance.status.runtime_details[name].as_str()
 }
 
-/// The first condition that does not hold. `Ready` sums the others up, so it speaks only when it is alone.
+/// What stands in the way, as `describe` has it.
 fn blocker(conditions: &Conditions) -> String {
-    let open = |condition: &&model::Condition| condition.status != ConditionStatus::True;
-    let told = conditions.0.iter().filter(|condition| condition.kind != "Ready").find(open);
-    match told.or_else(|| conditions.0.iter().find(open)) {
+    match describe::blocker(conditions) {
         Some(condition) if condition.message.is_empty() => condition.reason.to_string(),
         Some(condition) => format!("{}: {}", condition.reason, condition.message),
         None => "not looked at yet".to_owned(),
@@ -82,6 +81,7 @@ fn blocker(conditions: &Conditions) -> String {
 mod tests {
     use super::*;
     use jiff::Timestamp;
+    use model::ConditionStatus;
 
     #[test]
     fn the_blocker_is_the_first_condition_that_does_not_hold() {

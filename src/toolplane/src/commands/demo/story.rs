@@ -1,4 +1,4 @@
-//! The story: an account is written down, its tools run, each is called, one is killed and comes back.
+//! The story: an account is written down, by a manifest and by SQL, its tools run, each is called, one is killed and comes back.
 
 use super::{
     parts::Parts,
@@ -6,8 +6,8 @@ use super::{
     rows::{self, Account},
 };
 use crate::{
-    cli::Output,
-    commands::{apply, get},
+    cli::{Output, ReportOutput},
+    commands::{apply, events, get},
     manifests::{self, Object, Source},
 };
 use jiff::Timestamp;
@@ -25,12 +25,15 @@ const LAST_THOUGHT: &str = "Still here after a SIGKILL.";
 
 /// Bounds a hang; all of it takes well under a minute.
 const PATIENCE: Duration = Duration::from_mins(4);
+/// As many events as there may be by then.
+const EVENTS: usize = 100;
 /// How often rows are read while something is waited for.
 const PERIOD: Duration = Duration::from_millis(200);
 
 pub(super) async fn tell(parts: &mut Parts, progress: &Progress) -> miette::Result<Account> {
     let id = write_account(parts, progress).await?;
     parts.watch_over(id)?;
+    insert_row(parts, progress, id).await?;
     let step = progress.step("from row to running tools");
     let account = wait(parts, &step, id, "the account to run", Account::waits_for).await?;
     step.done(&format!(
@@ -47,10 +50,14 @@ pub(super) async fn tell(parts: &mut Parts, progress: &Progress) -> miette::Resu
     }
     let account = kill_one(parts, progress, account).await?;
     note(&tables(parts, &account).await?);
+    let step = progress.step("what was done, and why");
+    let events = latest_events(parts, id).await?;
+    step.done("`toolplane events environment`");
+    note(&format!("\n{events}\n"));
     Ok(account)
 }
 
-/// The user by SQL, as Supabase's sign-up would make it; everything else by the manifest.
+/// The user by SQL, as Supabase's sign-up would make it; catalog, environment and first tool by the manifest.
 async fn write_account(parts: &Parts, progress: &Progress) -> miette::Result<EnvironmentId> {
     let step = progress.step("example account");
     let registry = parts.registry_address()?.to_string();
@@ -76,6 +83,20 @@ async fn write_account(parts: &Parts, progress: &Progress) -> miette::Result<Env
     let titles: Vec<&str> = written.iter().map(|(title, _)| title.as_str()).collect();
     step.done(&titles.join(", "));
     environment_of(database, user).await
+}
+
+/// The second tool by SQL, as any program would: word for word what is shown.
+async fn insert_row(parts: &Parts, progress: &Progress, environment: EnvironmentId) -> miette::Result<()> {
+    let step = progress.step("a row by SQL");
+    let statement = format!(
+        "\
+insert into account_tool_instances (account_tool_environment_id, tool_catalog_id, instance_name, version_to_run)
+select '{environment}', id, 'reasoning-previous', '1.0.0' from tool_catalog where tool_name = 'Reasoning MCP Server'"
+    );
+    let answer = parts.sql(&statement).await?;
+    step.done(&format!("psql answers {answer}"));
+    note(&format!("       {}", statement.replace('\n', "\n       ")));
+    Ok(())
 }
 
 async fn environment_of(database: &Database, user: UserId) -> miette::Result<EnvironmentId> {
@@ -197,6 +218,14 @@ async fn tables(parts: &Parts, account: &Account) -> miette::Result<String> {
     let now = Timestamp::now();
     let tables = [environments, instances].map(|listing| get::render(&listing, Output::Table, now));
     Ok(format!("\n{}\n", tables.join("\n\n")))
+}
+
+/// What `toolplane events environment` prints of the environment itself.
+async fn latest_events(parts: &Parts, environment: EnvironmentId) -> miette::Result<String> {
+    let about = events::About::Environments(vec![environment]);
+    let mut found = events::read(parts.database()?, &about, None, EVENTS).await?;
+    found.retain(|event| event.event.instance_id.is_none());
+    Ok(events::render(&found, ReportOutput::Table, Timestamp::now(), true))
 }
 
 /// What was asked and what was answered.

@@ -21,10 +21,11 @@ Look around:
 {dashboard}  export TOOLPLANE_CONFIG={configuration}
   {us} get environments --watch
   {us} get instances -o wide
-  {us} get catalog -o yaml
+  {us} describe environment {environment}
+  {us} events --watch
+  {us} plan
   {us} doctor
 
-  psql \"$(cat {database})\" -c 'select last_seen, reason, message, cause from reconcile_events order by last_seen'
   psql \"$(cat {database})\" -c \"update account_tool_instances set version_to_run = '1.1.0'\"
   psql \"$(cat {database})\" -c \"update account_tool_environments set desired_state = 'deleted' where id = '{environment}'\"
 

@@ -175,6 +175,6 @@ fn message(error: Option<&str>, conditions: &Conditions) -> String {
     or_dash(text.filter(|text| !text.is_empty()))
 }
 
-fn or_dash(value: Option<impl ToString>) -> String {
+pub(crate) fn or_dash(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }

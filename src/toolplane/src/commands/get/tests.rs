@@ -20,7 +20,7 @@ fn id<T: From<uuid::Uuid>>(number: u128) -> T {
 }
 
 /// One that is well, one that is waiting for its droplet.
-pub(super) fn environments() -> Listing {
+pub(in crate::commands) fn environments() -> Listing {
     let spec = EnvironmentSpec {
         user_id: id(0x11),
         region: "nyc3".into(),
@@ -74,7 +74,7 @@ pub(super) fn environments() -> Listing {
 }
 
 /// One that is being upgraded, one of which nothing is known yet.
-pub(super) fn instances() -> Listing {
+pub(in crate::commands) fn instances() -> Listing {
     let spec = InstanceSpec {
         environment_id: id(1),
         catalog_id: id(3),
@@ -181,6 +181,39 @@ fn names_and_ids_select() {
     let mut listing = environments();
     listing.keep("00000000-0000-0000-0000-000000000012");
     assert!(matches!(&listing, Listing::Environments(rows) if rows[0].id == id(2)));
-    listing.keep("0000");
-    assert!(listing.is_empty(), "a prefix selects nothing");
+    listing.keep("nobody");
+    assert!(listing.is_empty());
+}
+
+#[test]
+fn the_beginning_of_an_id_selects_unless_it_is_too_short_or_somebodys_name() {
+    let kept = |mut listing: Listing, name: &str| {
+        listing.keep(name);
+        render(&listing, Output::Name, now())
+    };
+    let Listing::Instances(mut rows, catalog) = instances() else {
+        panic!("another listing")
+    };
+    rows[0].id = "ABCD0000-0000-0000-0000-000000000000".parse().unwrap();
+    rows[1].spec.instance_name = Some("abcd1".to_owned());
+    let listing = Listing::Instances(rows.clone(), catalog.clone());
+    let (first, second) = (
+        format!("accounttoolinstance/{}", rows[0].id),
+        format!("accounttoolinstance/{}", rows[1].id),
+    );
+    assert_eq!(kept(listing.clone(), "abcd"), first);
+    assert_eq!(kept(listing.clone(), "ABCD0000-"), first, "in either case");
+    assert_eq!(kept(listing.clone(), "abcd1"), second, "a name wins");
+    assert_eq!(kept(listing.clone(), "abc"), "");
+    assert_eq!(kept(environments(), "00000000").lines().count(), 2, "all that begin so");
+}
+
+#[test]
+fn what_is_not_there_is_named_with_how_to_find_it() {
+    let told: Vec<String> = [Kind::Environments, Kind::Instances, Kind::Catalog]
+        .into_iter()
+        .flat_map(|kind| ["nope", "abc"].map(|name| Unknown::new(kind, name)))
+        .map(|unknown| format!("{unknown}\n  help: {}", miette::Diagnostic::help(&unknown).unwrap()))
+        .collect();
+    insta::assert_snapshot!(told.join("\n"));
 }

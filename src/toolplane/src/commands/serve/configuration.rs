@@ -13,7 +13,7 @@ use secrecy::ExposeSecret;
 use std::time::Duration;
 
 /// Everything that a replica needs; an error names the setting that is missing or unusable.
-pub(super) async fn replica(settings: &Settings) -> miette::Result<ReplicaConfig> {
+pub(in crate::commands) async fn replica(settings: &Settings) -> miette::Result<ReplicaConfig> {
     let master_key: MasterKey = settings.require_master_key()?.expose_secret().parse().into_diagnostic()?;
     let agent_binary = AgentBinary::open(settings.agent_binary.clone()).await.into_diagnostic()?;
     let token = settings.require_digitalocean_token()?.clone();
@@ -35,6 +35,10 @@ pub(super) async fn replica(settings: &Settings) -> miette::Result<ReplicaConfig
         resync: settings.resync,
         lease: settings.lease,
         fleet_sweep: settings.fleet_sweep,
+        breaker: fleet::Limits {
+            percent: settings.breaker_percent,
+            ..fleet::Limits::default()
+        },
         backoff: Backoff::default(),
         environment: environment_policy(settings),
         instance: instance_reconciler::Policy::default(),

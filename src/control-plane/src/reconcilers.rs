@@ -1,0 +1,101 @@
+//! The reconcilers as the configuration makes them. Owns: what each is told. Must not: run them: the controllers do, and a preview
+//! asks them without letting them act.
+
+use crate::{ReplicaConfig, prepared::Prepared};
+use agent_api::Agents;
+use environment_reconciler::EnvironmentReconciler;
+use firewall_reconciler::{BaseFirewallReconciler, FirewallReconciler};
+use fleet::{Firewalls, Fleet, Looks};
+use instance_reconciler::InstanceReconciler;
+use model::{CatalogEntry, CatalogId, EnvironmentId, EnvironmentRecord};
+use runtime::Store;
+use schema::LeaseKeeper;
+
+pub(crate) fn environments(
+    prepared: &Prepared,
+    keeper: &LeaseKeeper,
+    fleet: Fleet,
+    records: Store<EnvironmentId, EnvironmentRecord>,
+) -> EnvironmentReconciler {
+    let config = &prepared.config;
+    let mut agent_url = config.public_url.clone();
+    agent_url.set_path(&config.agent_binary.url_path());
+    let told = environment_reconciler::Config {
+        installation: config.installation.clone(),
+        policy: config.environment.clone(),
+        backend_url: config.public_url.clone(),
+        backend_ca_pem: prepared.authority.certificate_pem().to_owned(),
+        agent_url,
+        agent_sha256: config.agent_binary.sha256().to_owned(),
+        enrolment_ttl: config.enrolment_ttl(),
+        ssh_keys: config.ssh_keys.clone(),
+        project: None,
+    };
+    let looks = Looks::new(
+        prepared.digitalocean.clone(),
+        config.installation.clone(),
+        fleet.clone(),
+        config.breaker,
+    );
+    EnvironmentReconciler::new(
+        prepared.database.clone(),
+        keeper.clone(),
+        prepared.digitalocean.clone(),
+        fleet,
+        looks,
+        config.master_key.clone(),
+        told,
+        records,
+    )
+}
+
+pub(crate) fn instances(
+    prepared: &Prepared,
+    keeper: &LeaseKeeper,
+    records: Store<EnvironmentId, EnvironmentRecord>,
+    catalog: Store<CatalogId, CatalogEntry>,
+) -> InstanceReconciler {
+    let config = &prepared.config;
+    InstanceReconciler::new(
+        prepared.database.clone(),
+        keeper.clone(),
+        Agents::new(config.master_key.clone(), prepared.authority.clone(), config.effects.clone()),
+        config.instance.clone(),
+        records,
+        catalog,
+    )
+}
+
+pub(crate) fn firewalls(
+    prepared: &Prepared,
+    keeper: &LeaseKeeper,
+    seen: Firewalls,
+    records: Store<EnvironmentId, EnvironmentRecord>,
+) -> FirewallReconciler {
+    FirewallReconciler::new(
+        prepared.database.clone(),
+        keeper.clone(),
+        prepared.digitalocean.clone(),
+        seen,
+        firewall_policy(&prepared.config),
+        records,
+    )
+}
+
+pub(crate) fn base(prepared: &Prepared, keeper: &LeaseKeeper, seen: Firewalls) -> BaseFirewallReconciler {
+    BaseFirewallReconciler::new(
+        keeper.clone(),
+        prepared.digitalocean.clone(),
+        seen,
+        firewall_policy(&prepared.config),
+    )
+}
+
+pub(crate) fn firewall_policy(config: &ReplicaConfig) -> firewall_reconciler::Policy {
+    firewall_reconciler::Policy {
+        installation: config.installation.clone(),
+        sources: config.sources.clone(),
+        max_age: config.environment.fleet_max_age,
+        lag_window: config.environment.lag_window,
+    }
+}
