@@ -1,7 +1,8 @@
 //! Lists: 200 a page, and whole or not at all.
 //!
-//! Owns: the checks that tell a whole list from a part of one. A list that changed while its pages were read looks the same as
-//! a truncated one; it is read again, and an error when it does not add up then either.
+//! Owns: the checks that tell a whole list from a part of one. A list that grew while its pages were read is whole as of its
+//! first page: what is pushed onto a later page comes twice, and nothing is passed over. One that shrank looks the same as a
+//! truncated one; it is read again, and an error when it does not add up then either.
 
 use crate::{
     client::{Client, Request},
@@ -62,7 +63,7 @@ impl Client {
 
     async fn list_once<T: Listed>(&self, request: &impl Fn() -> Request) -> Result<Vec<T>, Error> {
         let mut all: Vec<T> = Vec::new();
-        let mut first_total = None;
+        let mut totals: Option<(usize, usize)> = None;
         let mut number = 0_usize;
         loop {
             number += 1;
@@ -71,9 +72,11 @@ impl Client {
             let page: Page = self.fetch(request).await?;
             let total = page.meta.total;
             let incomplete = |message: String| Error::Incomplete { call, message };
-            if *first_total.get_or_insert(total) != total {
-                return Err(incomplete(format!("its total changed to {total} on page {number}")));
+            let (first, last) = *totals.get_or_insert((total, total));
+            if total < last {
+                return Err(incomplete(format!("its total fell to {total} on page {number}")));
             }
+            totals = Some((first, total));
             let next = page.next(call)?;
             let elements: Vec<T> = page.elements(call)?;
             if elements.is_empty() && next.is_some() {
@@ -86,7 +89,12 @@ impl Client {
                 }
                 Some(_) => {}
                 None => {
-                    whole(call, &all, total)?;
+                    if total > first {
+                        once_each(&mut all);
+                        whole_as_of(call, &all, first)?;
+                    } else {
+                        whole(call, &all, total)?;
+                    }
                     return Ok(all);
                 }
             }
@@ -124,6 +132,21 @@ impl Page {
             message: format!("{}: {error}", T::KEY),
         })
     }
+}
+
+/// Drops what came once more, on a later page.
+fn once_each<T: Listed>(all: &mut Vec<T>) {
+    let mut seen = HashSet::new();
+    all.retain(|element| seen.insert(element.id()));
+}
+
+/// Checks that a list that grew has at least as many elements as its first page said.
+fn whole_as_of<T>(call: Call, all: &[T], first: usize) -> Result<(), Error> {
+    if all.len() < first {
+        let message = format!("{} of {first} came, while it grew", all.len());
+        return Err(Error::Incomplete { call, message });
+    }
+    Ok(())
 }
 
 /// Checks that a list has as many elements as it said, and none twice.

@@ -192,6 +192,30 @@ async fn a_list_that_changed_while_it_was_read_is_read_again() {
 }
 
 #[tokio::test]
+async fn a_list_that_grew_while_it_was_read_is_whole_as_of_its_beginning() {
+    // One more after the first page, in front of all others: the first page's last one comes again, on the second.
+    let server = fleet_of(450, |page, body| {
+        if page == 1 {
+            body["meta"]["total"] = json!(449);
+            body["droplets"][0] = droplet(200);
+            body["droplets"].as_array_mut().unwrap().pop();
+            body["droplets"].as_array_mut().unwrap().push(droplet(201));
+        }
+    })
+    .await;
+    let droplets = client(&server).droplet_list(&DropletFilter::All).await.unwrap();
+    assert_eq!((droplets.len(), requests(&server).await), (449, 3));
+
+    let lacking = fleet_of(450, |page, body| match page {
+        1 => body["meta"]["total"] = json!(449),
+        _ => body["droplets"].as_array_mut().unwrap().truncate(10),
+    })
+    .await;
+    let error = client(&lacking).droplet_list(&DropletFilter::All).await.unwrap_err();
+    assert!(matches!(error, Error::Incomplete { .. }), "{error:?}");
+}
+
+#[tokio::test]
 async fn a_page_without_a_total_is_no_list() {
     let server = fleet_of(3, |_, body| body["meta"] = json!({})).await;
     let error = client(&server).droplet_list(&DropletFilter::All).await.unwrap_err();
