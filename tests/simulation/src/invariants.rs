@@ -10,7 +10,7 @@ use crate::{
     wire::Arrival,
 };
 use model::{EnvironmentId, InstallationId, IntentId, tags};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -35,13 +35,21 @@ impl Invariants {
         self.violation.as_deref()
     }
 
-    /// A create is about to have its effect.
-    pub fn creating(&mut self, now: Millis, cloud: &Cloud, id: EnvironmentId, intent: IntentId, arrival: &Arrival) {
+    /// A create is about to have its effect. `agents` are those of all droplets that were ever made for us, whatever their tags say now.
+    pub fn creating(
+        &mut self,
+        now: Millis,
+        cloud: &Cloud,
+        agents: &BTreeMap<u64, Agent>,
+        (id, intent): (EnvironmentId, IntentId),
+        arrival: &Arrival,
+    ) {
         if !self.made.insert(intent) {
             self.violated(format!("two droplets are made for intent {intent}"));
         }
-        let tag = tags::environment(id);
-        let others: Vec<u64> = cloud.live(now, &tag).map(|real| real.shown.id).collect();
+        let made = agents.values().filter(|agent| agent.environment == id);
+        let lives = |droplet: &u64| cloud.droplets.get(droplet).is_some_and(|real| real.lives(now));
+        let others: Vec<u64> = made.map(|agent| agent.droplet).filter(lives).collect();
         if others.is_empty() {
             return;
         }

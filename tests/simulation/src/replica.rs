@@ -173,7 +173,8 @@ impl Loop {
             }
             Outcome::Noop { requeue } | Outcome::Done { requeue } => {
                 self.failures.remove(&key);
-                requeue.map(|delay| now + i64::try_from(delay.as_millis()).unwrap_or(Millis::MAX / 4))
+                // Timers are never early: parts of a millisecond count as a whole one.
+                requeue.map(|delay| now + i64::try_from(delay.as_nanos().div_ceil(1_000_000)).unwrap_or(Millis::MAX / 4))
             }
             Outcome::Failed(Error::Retriable { .. }) => {
                 let (count, _) = self.failures.get(&key).copied().unwrap_or_default();

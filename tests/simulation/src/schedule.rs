@@ -39,8 +39,8 @@ pub struct Faults {
     pub latency: Millis,
     /// How far a replica's clock is off at most.
     pub skew: Millis,
-    /// Between two edits by users.
-    pub edits: Millis,
+    /// Between two edits by users; `None` when there are none.
+    pub edits: Option<Millis>,
     /// Between two changes behind our back; `None` when there are none.
     pub drift: Option<Millis>,
     /// Between two misfortunes of agents and tools; `None` when there are none.
@@ -72,7 +72,7 @@ impl Faults {
         let lag = if dice.permille(700) { dice.between(0, LONGEST_LAG) } else { 0 };
         let latency = *dice.pick(&[seconds(1), seconds(3), LONGEST_LATENCY]).unwrap_or(&1000);
         let skew = if dice.permille(600) { LONGEST_SKEW } else { 0 };
-        let edits = seconds(dice.between(8, 90));
+        let edits = Some(seconds(dice.between(8, 90)));
         let drift = dice.permille(600).then(|| seconds(dice.between(20, 120)));
         let misfortunes = dice.permille(600).then(|| seconds(dice.between(10, 90)));
         Self {
@@ -97,14 +97,13 @@ impl Faults {
         }
     }
 
-    /// Nothing goes wrong any more. Clocks stay as they are, and DigitalOcean as slow.
+    /// Nothing goes wrong any more, and nobody edits. Clocks stay as they are, and DigitalOcean as slow.
     #[must_use]
     pub fn off(&self) -> Self {
         Self {
             lag: self.lag,
             latency: seconds(1),
             skew: self.skew,
-            edits: self.edits,
             ..Self::default()
         }
     }

@@ -178,7 +178,9 @@ impl Simulation {
             self.at(at, Event::Start(index));
         }
         self.settle_in();
-        self.at(faults.edits, Event::Edit);
+        if let Some(every) = faults.edits {
+            self.at(every, Event::Edit);
+        }
         if let Some(every) = faults.drift {
             self.at(every, Event::Drift);
         }
@@ -339,7 +341,11 @@ impl Simulation {
         while let Some((kind, key)) = self.replicas[index].alive.as_mut().and_then(Alive::begin) {
             self.passes += 1;
             if self.passes > MOST_STEPS {
-                return self.world.invariants.violated("it never stops working".to_owned());
+                let name = self.world.name(key);
+                return self
+                    .world
+                    .invariants
+                    .violated(format!("{kind:?} {name} is worked on without end"));
             }
             self.go_on(index, kind, key);
         }

@@ -42,7 +42,7 @@ impl Simulation {
 
     /// One edit by a user, and the time of the next.
     pub(crate) fn edit(&mut self) {
-        let every = self.world.faults.edits;
+        let Some(every) = self.world.faults.edits else { return };
         let pause = self.world.dice.between(every / 4, every * 2);
         self.after(pause, Event::Edit);
         let World { dice, environments, .. } = &mut self.world;

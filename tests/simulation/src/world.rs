@@ -1,8 +1,8 @@
 //! Everything outside the replicas: cloud, database, agents, and the true time.
 
 use crate::{
-    agent::Agent, cloud::Cloud, database::Database, dice::Dice, invariants::Invariants, moment::Millis,
-    schedule::Faults, story::Story,
+    agent::Agent, cloud::Cloud, database::Database, dice::Dice, invariants::Invariants, moment::Millis, schedule::Faults,
+    story::Story,
 };
 use model::{EnvironmentId, InstallationId};
 use std::collections::BTreeMap;
@@ -41,7 +41,8 @@ impl World {
     pub fn name(&self, id: EnvironmentId) -> String {
         match self.environments.iter().position(|known| *known == id) {
             Some(place) => format!("e{place}"),
-            None => id.to_string(),
+            // The one key of the sweep.
+            None => "fleet".to_owned(),
         }
     }
 

@@ -47,7 +47,9 @@ impl EnvironmentModel {
                 if world.dice.permille(world.faults.refused) {
                     return Err(Refusal::Capacity);
                 }
-                world.invariants.creating(now, &world.cloud, id, made_for, arrival);
+                world
+                    .invariants
+                    .creating(now, &world.cloud, &world.agents, (id, made_for), arrival);
                 let vanishes = world.dice.permille(world.faults.vanishing);
                 let carried = vec![
                     tags::TOOLPLANE.to_owned(),
