@@ -10,7 +10,7 @@ use crate::{
 use agent_api::MasterKey;
 use anyhow::{Context, Result};
 use environment_reconciler::{Action, Config, EnvironmentReconciler, Heartbeats, Observed, Policy, StatusWrite};
-use fleet::{Droplet, DropletState, Fleet};
+use fleet::{Droplet, DropletState, Fleet, Limits, Looks};
 use futures::StreamExt;
 use jiff::Timestamp;
 use model::{DropletId, EnvironmentId, EnvironmentRecord, IntentId};
@@ -116,7 +116,9 @@ pub(crate) async fn run(count: u32) -> Result<()> {
     fleet.sweep((0..count).map(droplet), Timestamp::now());
     let nowhere = "http://127.0.0.1:9".parse()?;
     let client = digitalocean::Client::new(digitalocean::Config::new(nowhere, "none".into()))?;
-    let reconciler = EnvironmentReconciler::new(database, keeper, client, fleet, MasterKey::generate()?, config()?, records);
+    let (config, key) = (config()?, MasterKey::generate()?);
+    let looks = Looks::new(client.clone(), config.installation.clone(), fleet.clone(), Limits::default());
+    let reconciler = EnvironmentReconciler::new(database, keeper, client, fleet, looks, key, config, records);
     let others = reconciler.wakes();
     let log = Arc::new(Log::default());
     let probe = Probe {
@@ -195,12 +197,12 @@ fn config() -> Result<Config> {
     Ok(Config {
         installation: "bench".parse()?,
         policy: Policy::default(),
-        fleet_sweep: Duration::from_secs(30),
         backend_url: "https://127.0.0.1:9".parse()?,
         backend_ca_pem: String::new(),
         agent_url: "https://127.0.0.1:9/dtma".parse()?,
         agent_sha256: "0".repeat(64),
         enrolment_ttl: Duration::from_mins(15),
         ssh_keys: Vec::new(),
+        project: None,
     })
 }

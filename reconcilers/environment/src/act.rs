@@ -1,6 +1,8 @@
 //! Carrying out one action. Owns: the requests, and what is recorded about each. Must not: choose what to do. Promises: each action
 //! is safe to repeat; a create is sent at most once for an intent, and its answer is recorded before anything else is done.
 
+mod change;
+
 use crate::{
     EnvironmentReconciler,
     action::{Action, Cause},
@@ -8,9 +10,7 @@ use crate::{
     status::event,
 };
 use agent_api::Bootstrap;
-use digitalocean::{Class, DropletAction, DropletCreate, ImageRef};
-use fleet::read;
-use jiff::Timestamp;
+use digitalocean::{DropletCreate, ImageRef, Refusal};
 use model::{
     DropletId, Environment, EnvironmentId, EnvironmentRecord, Event, EventType, Intent, IntentKind, IntentOutcome,
     record::Subject, tags,
@@ -22,7 +22,7 @@ use secrecy::SecretString;
 impl EnvironmentReconciler {
     pub(crate) async fn carry_out(&self, id: EnvironmentId, record: &EnvironmentRecord, action: &Action) -> Result<(), Error> {
         match action {
-            Action::Look => self.look(id, record).await,
+            Action::Look => self.look(record).await,
             Action::AnnounceIntent { cause } => self.announce(id, *cause).await,
             Action::CreateDroplet { cause } => self.create(id, record, *cause).await,
             Action::NameDroplet { intent, droplet } => {
@@ -36,7 +36,17 @@ impl EnvironmentReconciler {
                 self.record(resolution(id, *outcome, *cause)).await;
                 Ok(())
             }
-            Action::PowerOn { droplet } => self.power_on(id, *droplet).await,
+            Action::ReadSizes { .. } => {
+                let began = self.moment();
+                let sizes = self.client.size_list().await.map_err(|error| failure::cloud(&error))?;
+                self.sizes.learn(&sizes, began);
+                Ok(())
+            }
+            Action::ChangeDroplet { droplet, change, cause } => self.change(id, *droplet, change, *cause).await,
+            Action::RecordDropletGone { .. } => {
+                let recorded = self.database.tombstone_droplet_gone(&self.fence(id)?, id).await;
+                recorded.map_err(|error| failure::database(&error))
+            }
             Action::DeleteDroplet { droplet, cause } => self.delete(id, *droplet, *cause).await,
             Action::FinishTombstone => {
                 let finished = self.database.tombstone_finish(&self.fence(id)?, id).await;
@@ -48,11 +58,9 @@ impl EnvironmentReconciler {
         }
     }
 
-    async fn look(&self, id: EnvironmentId, record: &EnvironmentRecord) -> Result<(), Error> {
-        let began = Timestamp::now();
-        let droplets = read::droplets(&self.client, &self.config.installation, record).await;
-        self.fleet.learn(id, droplets.map_err(|error| failure::cloud(&error))?, began);
-        Ok(())
+    async fn look(&self, record: &EnvironmentRecord) -> Result<(), Error> {
+        let looked = self.looks.droplets(record).await;
+        looked.map(drop).map_err(|error| failure::cloud(&error))
     }
 
     async fn announce(&self, id: EnvironmentId, cause: Cause) -> Result<(), Error> {
@@ -62,7 +70,7 @@ impl EnvironmentReconciler {
             .await;
         let intent = announced.map_err(|error| failure::database(&error))?;
         let message = format!("intent {} of epoch {} is announced", intent.id, intent.epoch);
-        self.outbox.put(intent);
+        self.outbox.announced(intent, self.moment());
         self.record(event(id, EventType::Normal, "CreateAnnounced", message, cause))
             .await;
         Ok(())
@@ -85,11 +93,14 @@ impl EnvironmentReconciler {
         let create = match self.droplet_create(row, &intent) {
             Ok(create) => create,
             Err(error) => {
-                self.outbox.put(intent);
+                self.outbox.put_back(intent);
                 return Err(Error::terminal("UserDataRefused", error.to_string()));
             }
         };
-        match self.client.droplet_create(&create).await {
+        let answer = self.client.droplet_create(&create).await;
+        // Whatever came of it came of it by now, so the lag that may hide it begins here at the latest.
+        self.outbox.sent(id, intent.id, self.moment());
+        match answer {
             Ok(created) => {
                 let droplet = DropletId(created.droplet.id);
                 let named = self.database.intent_droplet(&fence, intent.id, droplet).await;
@@ -105,22 +116,25 @@ impl EnvironmentReconciler {
     /// Records what a failed create is known to have done: nothing and may be sent again, nothing and was refused, or nobody knows.
     async fn create_failed(&self, fence: &Fence, intent: Intent, error: &digitalocean::Error) -> Result<(), Error> {
         match error {
-            digitalocean::Error::Refused { .. } => {
+            digitalocean::Error::Refused { refusal, .. } => {
                 let resolved = self.database.intent_resolve(fence, intent.id, IntentOutcome::Refused).await;
                 resolved.map_err(|error| failure::database(&error))?;
+                if let Refusal::DropletLimit = refusal {
+                    // It goes away by itself, but somebody has to do something for that.
+                    let message = format!("droplet_limit: {error}; destroy droplets, or have DigitalOcean raise the limit");
+                    return Err(Error::terminal(error.reason(), message));
+                }
             }
+            // Not sent, or refused before it was looked at: it may be sent again.
             digitalocean::Error::RateLimited { .. }
             | digitalocean::Error::Unauthorized { .. }
             | digitalocean::Error::NotFound { .. }
             | digitalocean::Error::Configuration { .. }
-            | digitalocean::Error::Unavailable { .. }
-            | digitalocean::Error::Decode { .. }
+            | digitalocean::Error::Unavailable { .. } => self.outbox.put_back(intent),
+            // It may have been carried out: the permission is used up, and the droplet is looked for.
+            digitalocean::Error::Decode { .. }
             | digitalocean::Error::Incomplete { .. }
-            | digitalocean::Error::Ambiguous { .. } => {
-                if error.class() != Class::Ambiguous {
-                    self.outbox.put(intent);
-                }
-            }
+            | digitalocean::Error::Ambiguous { .. } => {}
         }
         Err(failure::cloud(error))
     }
@@ -138,7 +152,7 @@ impl EnvironmentReconciler {
             agent_sha256: config.agent_sha256.clone(),
         })?;
         Ok(DropletCreate {
-            name: format!("toolplane-{}", row.id),
+            name: tags::droplet_name(row.id),
             region: row.spec.region.to_string(),
             size: row.spec.size.to_string(),
             image: ImageRef::Slug(row.spec.image.to_string()),
@@ -156,33 +170,37 @@ impl EnvironmentReconciler {
         })
     }
 
-    async fn power_on(&self, id: EnvironmentId, droplet: DropletId) -> Result<(), Error> {
-        let sent = self.client.droplet_action(droplet.0, &DropletAction::PowerOn).await;
-        sent.map_err(|error| failure::cloud(&error))?;
-        let message = format!("droplet {droplet} is powered on");
-        self.record(event(
-            id,
-            EventType::Warning,
-            "DropletPoweredOn",
-            message,
-            Cause::DropletOff(droplet),
-        ))
-        .await;
+    /// Destroys a droplet, if its tags say at this moment still that it is ours: lists may be older than the last word.
+    async fn delete(&self, id: EnvironmentId, droplet: DropletId, cause: Cause) -> Result<(), Error> {
+        self.fence(id)?;
+        if self.destroy(id, droplet).await? {
+            let message = format!("the delete of droplet {droplet} was accepted");
+            self.record(event(id, EventType::Normal, "DropletDeleted", message, cause))
+                .await;
+        }
+        self.outbox.deleted(id, droplet, self.moment());
         Ok(())
     }
 
-    async fn delete(&self, id: EnvironmentId, droplet: DropletId, cause: Cause) -> Result<(), Error> {
-        self.fence(id)?;
-        match self.client.droplet_delete(droplet.0).await {
-            Ok(()) => {}
-            Err(error) if error.is_not_found() => {}
-            Err(error) => return Err(failure::cloud(&error)),
+    /// Whether the delete was accepted; if not, there is no such droplet any more.
+    async fn destroy(&self, id: EnvironmentId, droplet: DropletId) -> Result<bool, Error> {
+        let deleted = match self.client.droplet_get(droplet.0).await {
+            Ok(seen) => {
+                let owner = tags::owner(seen.tags.iter().map(String::as_str), &self.config.installation);
+                if owner != Some(id) {
+                    let message =
+                        format!("droplet {droplet} does not carry this environment's tags any more, so it is not deleted");
+                    return Err(Error::retriable("TagsMissing", message));
+                }
+                self.client.droplet_delete(droplet.0).await
+            }
+            Err(error) => Err(error),
+        };
+        match deleted {
+            Ok(()) => Ok(true),
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(failure::cloud(&error)),
         }
-        self.outbox.deleted(id, droplet, Timestamp::now());
-        let message = format!("the delete of droplet {droplet} was accepted");
-        self.record(event(id, EventType::Normal, "DropletDeleted", message, cause))
-            .await;
-        Ok(())
     }
 
     /// Proof that this process works on the environment, while it does.

@@ -1,10 +1,17 @@
-//! What to do about an environment: `wanted` for one that should have a droplet, `unwanted` for one that should have none.
+//! What to do about an environment: `wanted` for one that should have a droplet (`create`, `launch`, `drift` and `resize` are its
+//! parts), `unwanted` for one that should have none.
 //!
 //! Owns: every choice of this reconciler. Must not: do I/O, read a clock, log. Promises: `Unknown` leads to no create and no
-//! delete; no second create is planned while an earlier one may still come true; only droplets whose tags are ours are
-//! deleted; and a plan that was carried out in full and observed is followed by an empty one.
+//! delete, and neither does what is missing from a fleet that is not believed; no second create is planned while an earlier one
+//! may still come true; only droplets whose tags are ours are deleted; and a plan that was carried out in full and observed is
+//! followed by an empty one.
 
+mod create;
+mod drift;
+mod launch;
+mod resize;
 mod scene;
+mod stopping;
 #[cfg(test)]
 mod tests;
 mod unwanted;

@@ -7,6 +7,10 @@ use runtime::Error;
 /// An error of DigitalOcean.
 pub(crate) fn cloud(error: &digitalocean::Error) -> Error {
     let (reason, message) = (error.reason(), sentence(error));
+    if let digitalocean::Error::RateLimited { retry_at, .. } = error {
+        let until = *retry_at;
+        return Error::Waiting { reason, message, until };
+    }
     match error.class() {
         Class::Retriable { after } => Error::Retriable {
             reason,

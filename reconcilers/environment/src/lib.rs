@@ -9,7 +9,7 @@
 //!        |
 //!      decide  ------------------------------> status, conditions, events
 //!        |
-//!  announce -> create -> name -> adopt          power on          delete -> seen to be gone -> finish
+//!  announce -> create -> name -> adopt     change (power, size, name, tags, project)     delete -> seen to be gone -> finish
 //! ```
 
 mod act;
@@ -20,24 +20,31 @@ pub mod heartbeats;
 pub mod observe;
 pub mod outbox;
 pub mod policy;
+pub mod project;
+pub mod sizes;
 pub mod status;
 
-pub use action::{Action, Cause};
+pub use action::{Action, Cause, Change};
 pub use heartbeats::Heartbeats;
 pub use observe::Observed;
 pub use policy::Policy;
 pub use status::StatusWrite;
 
 use agent_api::MasterKey;
-use fleet::{Fleet, read, sweep};
+use fleet::{Fleet, Looks};
 use futures::{Stream, stream};
 use jiff::Timestamp;
 use model::{EnvironmentId, EnvironmentRecord, EventType, InstallationId, record::Subject};
 use outbox::Outbox;
-use runtime::{Error, Plan, Read, Reconciler, Store, Wake};
+use project::Project;
+use runtime::{Error, Hold, Plan, Read, Reconciler, Store, Wake};
 use schema::{Database, LeaseKeeper, Written};
+use sizes::SizeBook;
 use status::{event, with_failure};
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
@@ -48,8 +55,6 @@ pub struct Config {
     pub installation: InstallationId,
     /// The durations that it decides by.
     pub policy: Policy,
-    /// How often the whole fleet is read.
-    pub fleet_sweep: Duration,
     /// Base URL under which agents reach the control plane.
     pub backend_url: Url,
     /// Whom agents trust for it, as PEM.
@@ -62,6 +67,8 @@ pub struct Config {
     pub enrolment_ttl: Duration,
     /// Keys of the DigitalOcean account that may log in; without any, DigitalOcean mails a root password.
     pub ssh_keys: Vec<String>,
+    /// The project that droplets are put into, by its id or its name; none leaves them where DigitalOcean puts them.
+    pub project: Option<String>,
 }
 
 /// The reconciler. One for each process.
@@ -71,20 +78,26 @@ pub struct EnvironmentReconciler {
     leases: LeaseKeeper,
     client: digitalocean::Client,
     fleet: Fleet,
+    looks: Looks,
     heartbeats: Heartbeats,
     outbox: Outbox,
+    sizes: SizeBook,
+    project: Project,
     master_key: MasterKey,
     config: Config,
     records: Store<EnvironmentId, EnvironmentRecord>,
+    /// What moments are counted from.
+    started: Instant,
 }
 
 impl EnvironmentReconciler {
-    /// A reconciler that has seen nothing yet. `records` are those of the shards that `leases` holds.
+    /// A reconciler that has done nothing yet. `fleet` is what it knows of the outside, `looks` tell more, and `records` are those of the shards that `leases` holds.
     pub fn new(
         database: Database,
         leases: LeaseKeeper,
         client: digitalocean::Client,
         fleet: Fleet,
+        looks: Looks,
         master_key: MasterKey,
         config: Config,
         records: Store<EnvironmentId, EnvironmentRecord>,
@@ -94,8 +107,12 @@ impl EnvironmentReconciler {
             leases,
             client,
             fleet,
+            looks,
             heartbeats: Heartbeats::new(),
             outbox: Outbox::default(),
+            sizes: SizeBook::default(),
+            project: Project::new(config.project.clone()),
+            started: Instant::now(),
             master_key,
             config,
             records,
@@ -104,34 +121,28 @@ impl EnvironmentReconciler {
 
     /// The environments to work on beside those whose record changed: droplets that changed, agents that fell silent.
     pub fn wakes(&self) -> impl Stream<Item = Wake<EnvironmentId>> + Send + use<> {
-        stream::select(Box::pin(self.fleet.changes()), Box::pin(self.heartbeats.silent()))
+        let outside = stream::select(Box::pin(self.fleet.changes()), Box::pin(self.project.changes()));
+        stream::select(Box::pin(outside), Box::pin(self.heartbeats.silent()))
     }
 
-    /// What has to run beside the controller: the sweep of the fleet, and the watch over heartbeats. Ends at shutdown.
+    /// What has to run beside the controller: the reading of the project, and the watch over heartbeats. Ends at shutdown.
     pub fn background(&self, shutdown: CancellationToken) -> impl Future<Output = ()> + Send + use<> {
-        let Config {
-            installation,
-            policy,
-            fleet_sweep,
-            ..
-        } = self.config.clone();
-        let sweep = sweep::droplets(
-            self.client.clone(),
-            installation,
-            self.fleet.clone(),
-            fleet_sweep,
-            shutdown.clone(),
-        );
+        let policy = &self.config.policy;
         let heartbeat = Duration::try_from(policy.heartbeat).unwrap_or(Duration::from_secs(10));
         let listen = self.heartbeats.clone().run(
             self.database.clone(),
             self.records.clone(),
             heartbeat,
             policy.silence(),
-            shutdown,
+            shutdown.clone(),
         );
+        let records = self.records.clone();
+        let project = self
+            .project
+            .clone()
+            .run(self.client.clone(), move || records.keys(), shutdown);
         async {
-            tokio::join!(sweep, listen);
+            tokio::join!(listen, project);
         }
     }
 }
@@ -144,6 +155,10 @@ impl Reconciler for EnvironmentReconciler {
     type Status = StatusWrite;
 
     const KIND: &'static str = "environment";
+
+    fn hold(&self, key: &EnvironmentId) -> Option<Hold> {
+        self.leases.hold(key.shard()).map(Hold::new)
+    }
 
     async fn load(&self, key: &EnvironmentId, read: Read) -> Result<Option<Arc<EnvironmentRecord>>, Error> {
         match read {
@@ -163,13 +178,15 @@ impl Reconciler for EnvironmentReconciler {
         let sighting = match read {
             Read::Cached => self.fleet.sighting(*key),
             Read::Authoritative => {
-                let began = Timestamp::now();
-                let droplets = read::droplets(&self.client, &self.config.installation, desired).await;
-                self.fleet
-                    .learn(*key, droplets.map_err(|error| failure::cloud(&error))?, began)
+                let sighting = self.looks.droplets(desired).await;
+                let sighting = sighting.map_err(|error| failure::cloud(&error))?;
+                let followed = self.follow_resize(*key).await;
+                followed.map_err(|error| failure::cloud(&error))?;
+                self.ask_standing(*key, desired).await?;
+                sighting
             }
         };
-        Ok(Observed::with(sighting, *key, &self.heartbeats, &self.outbox))
+        Ok(self.observed(*key, sighting))
     }
 
     fn decide(&self, desired: &Arc<EnvironmentRecord>, observed: &Observed, now: Timestamp) -> Plan<Action, StatusWrite> {

@@ -1,12 +1,15 @@
-//! What is there. Owns: what a pass sees: droplets, heartbeats and the outbox. Must not: decide.
+//! What is there. Owns: what a pass sees: droplets, heartbeats, the outbox, sizes and the project. Must not: decide.
 
 use crate::{
-    heartbeats::Heartbeats,
-    outbox::{Outbox, Outgoing},
+    EnvironmentReconciler, failure,
+    outbox::{Moment, Outgoing},
+    project::Membership,
+    sizes::Sizes,
 };
 use fleet::Sighting;
-use jiff::Timestamp;
-use model::EnvironmentId;
+use jiff::{SignedDuration, Timestamp};
+use model::{EnvironmentId, EnvironmentRecord};
+use runtime::{Error, Observation};
 
 /// One environment's outside, as far as it can be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,15 +21,46 @@ pub struct Observed {
     pub heard_at: Option<Timestamp>,
     /// What this process has and has not sent.
     pub outgoing: Outgoing,
+    /// The sizes that DigitalOcean offers.
+    pub sizes: Sizes,
+    /// Which of its droplets are in the configured project.
+    pub project: Membership,
 }
 
-impl Observed {
-    /// What memory holds beside the droplets.
-    pub(crate) fn with(sighting: Sighting, id: EnvironmentId, heartbeats: &Heartbeats, outbox: &Outbox) -> Self {
-        Self {
+impl EnvironmentReconciler {
+    /// What memory holds, beside the droplets.
+    pub(crate) fn observed(&self, id: EnvironmentId, sighting: Sighting) -> Observed {
+        let project = match &sighting.droplets {
+            Observation::Present(droplets) => self.project.membership(droplets.iter().map(|droplet| droplet.id)),
+            Observation::Unknown | Observation::Absent => self.project.membership(std::iter::empty()),
+        };
+        let now = self.moment();
+        Observed {
             sighting,
-            heard_at: heartbeats.heard_at(id),
-            outgoing: outbox.outgoing(id),
+            heard_at: self.heartbeats.heard_at(id),
+            outgoing: self.outbox.outgoing(id, now),
+            sizes: self.sizes.sizes(now),
+            project,
         }
+    }
+
+    /// Asks the database how far the latest intent is, once for each intent: from then on this process's own clock tells.
+    pub(crate) async fn ask_standing(&self, id: EnvironmentId, record: &EnvironmentRecord) -> Result<(), Error> {
+        let Some(intent) = &record.intent else { return Ok(()) };
+        let known = self.outbox.outgoing(id, self.moment()).standing;
+        if known.is_some_and(|known| known.intent == intent.id && known.unenrolled.is_some()) {
+            return Ok(());
+        }
+        let began = self.moment();
+        let told = self.database.intent_standing(id).await;
+        if let Some(told) = told.map_err(|error| failure::database(&error))? {
+            self.outbox.learn(id, told, began);
+        }
+        Ok(())
+    }
+
+    /// Now, by the monotonic clock of this process.
+    pub(crate) fn moment(&self) -> Moment {
+        SignedDuration::try_from(self.started.elapsed()).unwrap_or(SignedDuration::MAX)
     }
 }

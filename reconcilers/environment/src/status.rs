@@ -1,12 +1,14 @@
 //! What a pass writes back, and how it is drafted. Owns: the conditions' names, and telling a change from none. Must not: decide
 //! what to do. Promises: a draft that ends where the row already is costs no copy and no write.
 
+mod budget;
+
 use crate::action::Cause;
 use fleet::Droplet;
 use jiff::{SignedDuration, Timestamp};
 use model::{
-    ConditionStatus, Conditions, Environment, EnvironmentDesiredState, EnvironmentId, EnvironmentPhase, EnvironmentStatus, Event,
-    EventType,
+    Condition, ConditionStatus, Conditions, Environment, EnvironmentDesiredState, EnvironmentId, EnvironmentPhase,
+    EnvironmentStatus, Event, EventType,
 };
 use std::{borrow::Cow, net::IpAddr};
 
@@ -20,8 +22,19 @@ pub mod condition {
     pub const AGENT_READY: &str = "AgentReady";
     /// What is there is what is wanted; `False` says what stands in the way.
     pub const RECONCILED: &str = "Reconciled";
-    /// Only while deleting: whether the tools were stopped. Since when it is `False` is what the stop deadline counts from.
+    /// Only while deleting or resizing: whether the tools were stopped. Tools are kept stopped for as long as it is there. Since
+    /// when it is `False` is what the stop deadline counts from, and since when it is `True` the shutdown deadline.
     pub const TOOLS_STOPPED: &str = "ToolsStopped";
+    /// Only while the droplet has another size than it should: `Unknown` on the way there, `False` when there is no way.
+    pub const RESIZED: &str = "Resized";
+    /// Only once something of the environment was withheld: whether what is missing from the fleet is believed.
+    pub const FLEET_TRUSTED: &str = "FleetTrusted";
+    /// Only once a pass had to wait: whether requests may be sent; `False` says until when not.
+    pub const BUDGET_AVAILABLE: &str = "BudgetAvailable";
+    /// Only while the droplet should be in a project and cannot be put there.
+    pub const PROJECT_ASSIGNED: &str = "ProjectAssigned";
+    /// Whether the environment's firewall is as it should be, as its reconciler recorded.
+    pub const FIREWALL_READY: &str = "FirewallReady";
 }
 
 /// `reconcile_events.actor` of everything here.
@@ -49,9 +62,9 @@ pub fn event(environment: EnvironmentId, kind: EventType, reason: &str, message:
     }
 }
 
-/// The status that a failed pass leaves, from the one that was planned. A terminal answer is the environment's phase, a retriable
-/// one only a condition; and that stays as it was first written for as long as the reason is the same, because every change of
-/// a row wakes its key, and would undo the backoff.
+/// The status that a failed pass leaves, from the one that was planned. An answer that a person has to do something about is the
+/// environment's phase, any other only a condition; and that stays as it was first written for as long as the reason is the same,
+/// because every change of a row wakes its key, and would undo the backoff.
 pub fn with_failure(
     row: &Environment,
     mut status: EnvironmentStatus,
@@ -63,7 +76,7 @@ pub fn with_failure(
         Some(said) if said.reason == reason && said.observed_generation == generation => said.message.clone(),
         Some(_) | None => message.to_owned(),
     };
-    if let runtime::Error::Terminal { .. } = failure {
+    if is_for_people(failure) {
         let launched = matches!(status.phase, EnvironmentPhase::Active | EnvironmentPhase::Unresponsive);
         status.phase = match row.spec.desired_state {
             EnvironmentDesiredState::Deleted => EnvironmentPhase::ErrorDeletion,
@@ -73,6 +86,13 @@ pub fn with_failure(
         status.error_message = Some(message.clone());
     }
     let conditions = &mut status.conditions;
+    if reason == RESIZE_REFUSED {
+        let (kind, refused) = (condition::RESIZED, ConditionStatus::False);
+        conditions.set(kind, refused, reason, message.clone(), generation, now);
+    }
+    if let runtime::Error::Waiting { until, .. } = failure {
+        budget::wait(conditions, &row.status.conditions, *until, generation, now);
+    }
     conditions.set(
         condition::RECONCILED,
         ConditionStatus::False,
@@ -82,6 +102,18 @@ pub fn with_failure(
         now,
     );
     status
+}
+
+/// The reason of a resize that DigitalOcean refused.
+pub(crate) const RESIZE_REFUSED: &str = "ResizeRefused";
+
+/// Whether nothing goes on until a person does something: what is asked for has to change, or the token.
+fn is_for_people(failure: &runtime::Error) -> bool {
+    match failure {
+        runtime::Error::Terminal { .. } => true,
+        runtime::Error::Retriable { reason, .. } => *reason == "DigitalOceanUnauthorized",
+        runtime::Error::Waiting { .. } => false,
+    }
 }
 
 /// The status of one row on its way: borrowed from the row until something differs.
@@ -156,6 +188,16 @@ impl<'a> Draft<'a> {
                 self.status.to_mut().conditions.remove(kind);
             }
         }
+    }
+
+    /// What the row says before this pass.
+    pub(crate) fn before(&self) -> &'a EnvironmentStatus {
+        &self.row.status
+    }
+
+    /// What the row says of a condition before this pass.
+    pub(crate) fn said(&self, kind: &str) -> Option<&'a Condition> {
+        self.row.status.conditions.get(kind)
     }
 
     /// An event about the row.

@@ -5,7 +5,7 @@
 
 use digitalocean::Client;
 use environment_reconciler::{Config, EnvironmentReconciler, Policy};
-use fleet::Fleet;
+use fleet::{Firewalls, Fleet, Limits, Looks, Sweeps};
 use jiff::{SignedDuration, Timestamp};
 use model::{
     AgentReport, DropletVitals, Environment, EnvironmentDesiredState, EnvironmentId, EnvironmentPhase, EnvironmentRecord,
@@ -25,6 +25,7 @@ struct Story {
     users: Database,
     simulator: Handle,
     replica: CancellationToken,
+    project: Option<String>,
     url: String,
     boot: Uuid,
     sequence: i64,
@@ -57,6 +58,7 @@ impl Story {
             users,
             simulator,
             replica: CancellationToken::new(),
+            project: None,
             url,
             boot: Uuid::new_v4(),
             sequence: 0,
@@ -85,15 +87,24 @@ impl Story {
         let changed = reflector.subscribe();
         tokio::spawn(reflector.run(shutdown.clone()));
         let client = Client::new(digitalocean::Config::new(self.simulator.base_url().clone(), "token".into())).unwrap();
-        let reconciler = EnvironmentReconciler::new(
-            database,
-            leases,
-            client,
-            Fleet::new(),
-            "07".repeat(32).parse().unwrap(),
-            config(),
-            records,
-        );
+        let (fleet, config) = (Fleet::new(), config(self.project.clone()));
+        let installation = config.installation.clone();
+        let sweeps = Sweeps {
+            database: database.clone(),
+            leases: leases.clone(),
+            client: client.clone(),
+            fleet: fleet.clone(),
+            firewalls: Firewalls::new(installation.clone()),
+            config: fleet::Config {
+                installation: installation.clone(),
+                every: Duration::from_secs(1),
+                limits: Limits::default(),
+            },
+        };
+        tokio::spawn(sweeps.run(shutdown.clone()));
+        let looks = Looks::new(client.clone(), installation, fleet.clone(), Limits::default());
+        let key = "07".repeat(32).parse().unwrap();
+        let reconciler = EnvironmentReconciler::new(database, leases, client, fleet, looks, key, config, records);
         tokio::spawn(reconciler.background(shutdown.clone()));
         let wakes = reconciler.wakes();
         let controller = Controller::new(Arc::new(reconciler), runtime::Config::default())
@@ -196,7 +207,7 @@ impl Story {
     }
 }
 
-fn config() -> Config {
+fn config(project: Option<String>) -> Config {
     let installation: InstallationId = "test".parse().unwrap();
     Config {
         installation,
@@ -204,13 +215,13 @@ fn config() -> Config {
             lag_window: SignedDuration::from_secs(4),
             ..Policy::default()
         },
-        fleet_sweep: Duration::from_secs(1),
         backend_url: "https://127.0.0.1:1".parse().unwrap(),
         backend_ca_pem: "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n".to_owned(),
         agent_url: "https://127.0.0.1:1/api/v1/agent/binary".parse().unwrap(),
         agent_sha256: "00".repeat(32),
         enrolment_ttl: Duration::from_hours(1),
         ssh_keys: Vec::new(),
+        project,
     }
 }
 

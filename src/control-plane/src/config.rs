@@ -35,6 +35,8 @@ pub struct ReplicaConfig {
     pub sources: Sources,
     /// Keys of the DigitalOcean account that may log in to droplets.
     pub ssh_keys: Vec<String>,
+    /// The project that droplets are put into, by its id or its name.
+    pub project: Option<String>,
     /// From one full read of the rows to the next.
     pub resync: Duration,
     /// How long a lease holds without renewal.

@@ -29,6 +29,7 @@ pub(crate) fn environments(
         agent_sha256: config.agent_binary.sha256().to_owned(),
         enrolment_ttl: config.enrolment_ttl(),
         ssh_keys: config.ssh_keys.clone(),
+        project: config.project.clone(),
         project: None,
     };
     let looks = Looks::new(

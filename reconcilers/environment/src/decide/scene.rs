@@ -1,15 +1,20 @@
 //! What a decision looks at, and the questions it asks of it. Owns: how old is too old, and which droplet is the environment's.
 
 use crate::{
-    action::{Action, Cause},
+    action::{Action, Cause, Change},
     observe::Observed,
+    outbox::Standing,
     policy::Policy,
     status::{Draft, StatusWrite, condition},
 };
-use fleet::Droplet;
+use fleet::{Droplet, Trust};
 use jiff::{SignedDuration, Timestamp};
-use model::{ConditionStatus, DropletId, EnvironmentRecord, Intent, IntentOutcome};
+use model::{ConditionStatus, DropletId, EnvironmentRecord, EventType, Intent, IntentOutcome};
 use runtime::{Observation, Plan};
+use std::borrow::Cow;
+
+/// How soon something is asked again that nothing wakes for.
+pub(super) const RECHECK: SignedDuration = SignedDuration::from_secs(10);
 
 /// The inputs of a decision.
 pub(super) struct Scene<'a> {
@@ -31,9 +36,18 @@ pub(super) enum Progress {
     /// What is there is what is wanted.
     Settled,
     /// On the way there; one word and a sentence.
-    Underway(&'static str, &'static str),
+    Underway(&'static str, Cow<'static, str>),
+    /// There is no way there; one word, and a sentence that names the column.
+    Failed(&'static str, String),
     /// As it read before: an earlier failure still says why nothing happens.
     Held,
+}
+
+impl Progress {
+    /// On the way there.
+    pub(super) fn underway(reason: &'static str, message: &'static str) -> Self {
+        Self::Underway(reason, Cow::Borrowed(message))
+    }
 }
 
 impl Steps {
@@ -79,15 +93,48 @@ impl<'a> Scene<'a> {
         self.observed.outgoing.unsent == Some(intent.id)
     }
 
+    /// How far an intent is, once it was asked. What is read before anything is done tells it.
+    pub(super) fn standing(&self, intent: &Intent) -> Option<Standing> {
+        self.observed
+            .outgoing
+            .standing
+            .filter(|standing| standing.intent == intent.id)
+    }
+
+    /// How old an intent is; never more than the truth.
+    pub(super) fn age(&self, intent: &Intent) -> SignedDuration {
+        self.standing(intent).map_or(SignedDuration::ZERO, |standing| standing.age)
+    }
+
     /// Whether an unsent intent is young enough to be sent.
     pub(super) fn sendable(&self, intent: &Intent) -> bool {
-        self.now.duration_since(intent.announced_at) < self.policy.send_within()
+        self.age(intent) < self.policy.send_within()
     }
 
     /// For how long an intent's droplet may still be hidden.
     pub(super) fn window_left(&self, intent: &Intent) -> Option<SignedDuration> {
-        let left = self.policy.lag_window - self.now.duration_since(intent.announced_at);
+        let left = self.policy.lag_window - self.age(intent);
         left.is_positive().then_some(left)
+    }
+
+    /// Whether what is missing from the fleet is believed. If not, it is said why, and what would follow is withheld.
+    pub(super) fn believes(&self, draft: &mut Draft<'_>) -> bool {
+        let Trust::Withheld { reason, .. } = &self.observed.sighting.trust else {
+            return true;
+        };
+        let said = draft.said(condition::FLEET_TRUSTED);
+        if said.is_none_or(|said| said.status != ConditionStatus::False) {
+            let message = format!("{reason}; nothing is created or destroyed for what is missing");
+            draft.event(EventType::Warning, "FleetNotTrusted", message, Cause::FleetDoubtful);
+        }
+        let (kind, doubted) = (condition::FLEET_TRUSTED, ConditionStatus::False);
+        draft.condition(kind, doubted, "MassDrift", reason);
+        false
+    }
+
+    /// Whether what is missing from the fleet is believed.
+    pub(super) fn trusted(&self) -> bool {
+        self.observed.sighting.trust.is_trusted()
     }
 
     /// The environment's own droplet among those seen: the recorded one, else the lowest id of the latest intent.
@@ -109,8 +156,35 @@ impl<'a> Scene<'a> {
             Some(IntentOutcome::Refused | IntentOutcome::Lost | IntentOutcome::Abandoned) => false,
         };
         let made = |droplet: &&Droplet| droplet.intent == Some(latest.id) || latest.droplet_id == Some(droplet.id);
-        let made_and_ours = |droplet: &&Droplet| alive && droplet.ours && made(droplet);
-        known.or_else(|| droplets.iter().find(made_and_ours))
+        // One that lost its tags before it was adopted is ours all the same, and gets them again.
+        let unclaimed = |droplet: &&Droplet| droplet.ours || !droplet.missing.is_empty();
+        let adoptable = |droplet: &&Droplet| alive && made(droplet) && unclaimed(droplet);
+        known.or_else(|| droplets.iter().find(adoptable))
+    }
+
+    /// What is done while nothing may follow from what is missing: waiting.
+    pub(super) fn withheld() -> Steps {
+        Steps {
+            actions: Vec::new(),
+            requeue: Some(RECHECK),
+            progress: Progress::underway(
+                "FleetNotTrusted",
+                "so much is missing at once that nothing missing is believed",
+            ),
+        }
+    }
+
+    /// A change of a droplet, unless the same was accepted so short a time ago that it may only not show yet.
+    pub(super) fn change(&self, droplet: DropletId, change: Change, cause: Cause) -> Option<Action> {
+        let accepted = self.observed.outgoing.changed_for(droplet, &change);
+        let due = accepted.is_none_or(|age| age >= self.policy.change_retry);
+        due.then_some(Action::ChangeDroplet { droplet, change, cause })
+    }
+
+    /// How long ago the last change of a droplet was accepted.
+    pub(super) fn changed_for(&self, droplet: DropletId) -> Option<SignedDuration> {
+        let changed = self.observed.outgoing.changed.iter();
+        changed.filter(|(id, _, _)| *id == droplet).map(|(_, _, age)| *age).min()
     }
 
     /// Deletes of droplets that are ours, except the kept one and those whose delete was accepted a moment ago.
@@ -121,8 +195,8 @@ impl<'a> Scene<'a> {
         cause: impl Fn(&Droplet) -> Cause,
     ) -> Vec<Action> {
         let due = |droplet: &&Droplet| {
-            let accepted = self.observed.outgoing.deleted_at(droplet.id);
-            accepted.is_none_or(|at| self.now.duration_since(at) >= self.policy.lag_window)
+            let accepted = self.observed.outgoing.deleted_for(droplet.id);
+            accepted.is_none_or(|age| age >= self.policy.lag_window)
         };
         droplets
             .iter()
@@ -137,7 +211,7 @@ impl<'a> Scene<'a> {
 
     /// Whether a droplet is only still shown: its delete was accepted.
     pub(super) fn leaving(&self, droplet: DropletId) -> bool {
-        self.observed.outgoing.deleted_at(droplet).is_some()
+        self.observed.outgoing.deleted_for(droplet).is_some()
     }
 
     /// For how long a resolved intent's droplet may only be missing from an answer, because it is so young. One whose delete was
@@ -159,7 +233,8 @@ impl<'a> Scene<'a> {
                 outcome: IntentOutcome::Lost,
                 cause: Cause::LagWindowPassed(intent.id),
             };
-            return if self.window_left(intent).is_none() {
+            // What was not seen is lost only where what is missing is believed.
+            return if self.window_left(intent).is_none() && self.trusted() {
                 vec![lost]
             } else {
                 Vec::new()
@@ -197,9 +272,9 @@ impl<'a> Scene<'a> {
             .is_some_and(|heard| self.now.duration_since(heard) > self.policy.silence())
     }
 
-    /// Follows something under way since `began`: whether what was seen is too old for it, and when to look again.
-    pub(super) fn watch(&self, began: Timestamp) -> (Option<Action>, SignedDuration) {
-        let patience = self.policy.patience(self.now.duration_since(began));
+    /// Follows something under way for `age`: whether what was seen is too old for it, and when to look again.
+    pub(super) fn watch(&self, age: SignedDuration) -> (Option<Action>, SignedDuration) {
+        let patience = self.policy.patience(age);
         let age = self.read_age();
         if age >= patience {
             (Some(Action::Look), patience)
@@ -208,8 +283,34 @@ impl<'a> Scene<'a> {
         }
     }
 
+    /// Looks, and does nothing else yet.
+    pub(super) fn look(&self) -> Steps {
+        Steps {
+            actions: vec![Action::Look],
+            requeue: Some(self.policy.patience(SignedDuration::ZERO)),
+            progress: Progress::Held,
+        }
+    }
+
+    /// Says what others recorded, and takes back what does not hold any more.
+    fn asides(&self, draft: &mut Draft<'_>) {
+        if self.trusted() {
+            draft.without(&[condition::FLEET_TRUSTED]);
+        }
+        if draft.said(condition::BUDGET_AVAILABLE).is_some() {
+            draft.condition(condition::BUDGET_AVAILABLE, ConditionStatus::True, "Available", "");
+        }
+        match &self.record.firewall {
+            Some(firewall) => {
+                draft.condition(condition::FIREWALL_READY, firewall.state, &firewall.reason, &firewall.message);
+            }
+            None => draft.without(&[condition::FIREWALL_READY]),
+        }
+    }
+
     /// Puts a row's plan together. A paused row keeps what was observed and does nothing.
     pub(super) fn plan(&self, mut draft: Draft<'_>, steps: Steps, paused: bool) -> Plan<Action, StatusWrite> {
+        self.asides(&mut draft);
         let (actions, requeue) = if paused {
             draft.condition(condition::RECONCILED, ConditionStatus::False, "Paused", "spec.paused is set");
             (Vec::new(), None)
@@ -217,7 +318,10 @@ impl<'a> Scene<'a> {
             match steps.progress {
                 Progress::Settled => draft.condition(condition::RECONCILED, ConditionStatus::True, "Reconciled", ""),
                 Progress::Underway(reason, message) => {
-                    draft.condition(condition::RECONCILED, ConditionStatus::False, reason, message);
+                    draft.condition(condition::RECONCILED, ConditionStatus::False, reason, &message);
+                }
+                Progress::Failed(reason, message) => {
+                    draft.condition(condition::RECONCILED, ConditionStatus::False, reason, &message);
                 }
                 Progress::Held => {}
             }

@@ -1,4 +1,9 @@
-//! `decide`, case by case, and against the model world.
+//! `decide`, case by case: launches, losses and deletions. What somebody else does to a droplet, and what is withheld, stands in
+//! `drift`, resizes in `resize`, and everything at once in `happenings`.
+
+mod drift;
+mod happenings;
+mod resize;
 
 use super::world::{Fault, World, secs};
 use crate::status::condition;
@@ -8,7 +13,6 @@ use model::{
     EnvironmentPhase, InstanceReport, InstanceState, IntentId, Stamp,
     desired::RunState,
 };
-use proptest::prelude::*;
 
 /// A settled environment.
 fn launched() -> World {
@@ -64,7 +68,7 @@ fn an_old_sighting_is_no_sighting() {
     world.wait(1000);
     let stale = world.read().unwrap();
     world.wait(world.policy.fleet_max_age.as_secs() + 1);
-    let observed = world.observed(stale);
+    let observed = world.observed(stale, runtime::Read::Authoritative);
     let plan = super::decide(&world.policy, world.record.as_ref().unwrap(), &observed, world.now);
     assert_eq!(plan.actions, []);
 }
@@ -221,19 +225,119 @@ fn a_silent_agent_costs_nothing_but_the_phase() {
 }
 
 #[test]
-fn a_launch_that_takes_too_long_says_so_and_destroys_nothing() {
+fn a_launch_that_takes_too_long_is_an_error_that_destroys_nothing_and_heals_by_itself() {
     let mut world = World::new();
     world.agents_work = false;
     for _ in 0..100 {
         world.pass(Fault::None);
         world.wait(10);
     }
-    let ready = world.row().status.conditions.get(condition::READY).unwrap();
-    assert_eq!(ready.reason, "LaunchDeadlineExceeded");
-    assert_eq!(
-        (world.phase(), world.live().len(), world.created),
-        (EnvironmentPhase::Creating, 1, 1)
+    let row = world.row();
+    assert_eq!(row.status.phase, EnvironmentPhase::ErrorCreation);
+    let ready = row.status.conditions.get(condition::READY).unwrap();
+    assert_eq!(ready.reason, "EnrolmentDeadlineExceeded");
+    assert!(row.status.error_message.as_ref().unwrap().contains("public_url"), "{row:?}");
+    assert_eq!((world.live().len(), world.created), (1, 1));
+    world.agents_work = true;
+    world.settle();
+    assert_eq!((world.phase(), world.created), (EnvironmentPhase::Active, 1));
+    assert_eq!(world.row().status.error_message, None);
+}
+
+#[test]
+fn a_droplet_whose_agent_can_never_enrol_is_replaced_ever_more_seldom() {
+    let mut world = World::new();
+    world.agents_work = false;
+    let mut creations = Vec::new();
+    for minute in 0..(3 * 24 * 60) {
+        let before = world.created;
+        world.pass(Fault::None);
+        world.cached = world.read().unwrap();
+        assert!(world.live().len() <= 1, "never two at once");
+        if world.created > before {
+            creations.push(minute);
+        }
+        world.wait(60);
+    }
+    // Its enrolment is over after an hour; then 20, 40, 80, ... minutes after the announcement, at most a day.
+    let pauses: Vec<i32> = creations.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(pauses.len() >= 5 && pauses.is_sorted(), "{pauses:?}");
+    assert!(
+        creations.iter().filter(|minute| **minute < 24 * 60).count() <= 7,
+        "{creations:?}"
     );
+    world.agents_work = true;
+    world.settle();
+    assert_eq!(world.phase(), EnvironmentPhase::Active);
+}
+
+#[test]
+fn an_agent_that_enrolled_once_is_never_replaced() {
+    let mut world = launched();
+    world.agents_work = false;
+    for _ in 0..500 {
+        world.pass(Fault::None);
+        world.wait(600);
+        world.cached = world.read().unwrap();
+    }
+    assert_eq!((world.live().len(), world.created), (1, 1));
+}
+
+#[test]
+fn a_clock_that_is_ahead_shortens_no_window() {
+    let mut world = World::new();
+    world.lag = secs(60);
+    world.pass(Fault::CrashAfter(1));
+    world.record.as_mut().unwrap().intent.as_mut().unwrap().droplet_id = None;
+    // The clock of the process that goes on with it is hours ahead of the database's.
+    let mut ahead = world.observed(world.read().unwrap(), runtime::Read::Authoritative);
+    ahead.sighting.read_at = Some(world.now + secs(7200));
+    let plan = super::decide(&world.policy, world.record.as_ref().unwrap(), &ahead, world.now + secs(7200));
+    assert_eq!(plan.actions, []);
+    world.wait(61);
+    assert_eq!(world.names(), ["name", "adopted"]);
+}
+
+#[test]
+fn an_age_that_was_not_asked_yet_is_asked_before_anything_else() {
+    let mut world = World::new();
+    world.pass(Fault::CrashBefore(1));
+    world.wait(1000);
+    world.cached = world.read().unwrap();
+    let observed = world.observed(world.cached.clone(), runtime::Read::Cached);
+    let plan = super::decide(&world.policy, world.record.as_ref().unwrap(), &observed, world.now);
+    assert_eq!(plan.actions, [crate::Action::Look]);
+    assert_eq!(world.names(), ["lost"]);
+}
+
+#[test]
+fn a_deleted_row_s_firewall_goes_between_its_droplet_and_its_tombstone() {
+    let mut world = launched();
+    world.delete_row();
+    world.firewall(&[]);
+    world.pass(Fault::None);
+    world.wait(1);
+    assert_eq!(world.names(), ["record gone"]);
+    world.cached = world.read().unwrap();
+    world.pass(Fault::None);
+    assert_eq!(world.names(), Vec::<&str>::new(), "its firewall is still on record");
+    world.record.as_mut().unwrap().firewall = None;
+    assert_eq!(world.names(), ["finish"]);
+}
+
+#[test]
+fn an_open_port_is_waited_for_until_the_deadline_also_when_the_agent_is_silent() {
+    let mut world = launched();
+    world.firewall(&[31_000]);
+    world.agents_work = false;
+    world.wait(31);
+    world.want(Deleted);
+    world.pass(Fault::None);
+    assert_eq!(world.names(), Vec::<&str>::new(), "the port may be open");
+    world.wait(59);
+    assert_eq!(world.names(), Vec::<&str>::new(), "the port may be open");
+    world.wait(1);
+    assert_eq!(world.names(), ["delete"]);
 }
 
 #[test]
@@ -423,117 +527,4 @@ fn an_unchanged_fleet_is_written_once_in_a_while() {
     let write = world.plan().status.unwrap();
     assert!(write.status.unwrap().observed_at > seen);
     assert_eq!(write.events, []);
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Happening {
-    Pass(Fault),
-    Wait(i64),
-    Sweep,
-    Restart,
-    Want(model::EnvironmentDesiredState),
-    DeleteRow,
-    Vandalise,
-    PowerOff,
-    Unreadable(bool),
-    AgentsWork(bool),
-    Hide(i64),
-}
-
-fn happening() -> impl Strategy<Value = Happening> {
-    let fault = prop_oneof![
-        3 => Just(Fault::None),
-        1 => (0..3_usize).prop_map(Fault::Before),
-        1 => (0..3_usize).prop_map(Fault::After),
-        1 => (0..3_usize).prop_map(Fault::Refused),
-        1 => (0..3_usize).prop_map(Fault::CrashBefore),
-        1 => (0..3_usize).prop_map(Fault::CrashAfter),
-    ];
-    prop_oneof![
-        12 => fault.prop_map(Happening::Pass),
-        8 => (1..60_i64).prop_map(Happening::Wait),
-        3 => Just(Happening::Sweep),
-        1 => Just(Happening::Restart),
-        1 => Just(Happening::Want(Active)),
-        1 => Just(Happening::Want(Deleted)),
-        1 => Just(Happening::Vandalise),
-        1 => Just(Happening::PowerOff),
-        1 => any::<bool>().prop_map(Happening::Unreadable),
-        1 => any::<bool>().prop_map(Happening::AgentsWork),
-        1 => (0..90_i64).prop_map(Happening::Hide),
-    ]
-}
-
-fn happen(world: &mut World, happening: Happening) {
-    match happening {
-        Happening::Pass(fault) => {
-            world.pass(fault);
-        }
-        Happening::Wait(seconds) => world.wait(seconds),
-        Happening::Sweep => {
-            if let Some(sighting) = world.read() {
-                world.cached = sighting;
-            }
-        }
-        Happening::Restart => {
-            world.outbox = crate::outbox::Outbox::default();
-            world.cached = Sighting::UNKNOWN;
-        }
-        Happening::Want(desired) => world.want(desired),
-        Happening::DeleteRow => world.delete_row(),
-        Happening::Vandalise => world.vandalise(),
-        Happening::PowerOff => {
-            for real in &mut world.cloud {
-                real.droplet.state = DropletState::Off;
-            }
-        }
-        Happening::Unreadable(unreadable) => world.cloud_unreadable = unreadable,
-        Happening::AgentsWork(work) => world.agents_work = work,
-        Happening::Hide(seconds) => world.lag = secs(seconds),
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
-
-    /// Whatever happens, as long as DigitalOcean hides nothing for longer than the lag window: never two droplets, and in the end
-    /// exactly what is wanted, with nothing left to do.
-    #[test]
-    fn exactly_one_droplet(happenings in prop::collection::vec(happening(), 0..80), delete in any::<bool>(), wanted in any::<bool>()) {
-        let mut world = World::new();
-        for happening in happenings {
-            happen(&mut world, happening);
-            prop_assert!(world.live().len() <= 1, "two droplets after {happening:?}: {:?}", world.cloud);
-        }
-        if delete {
-            happen(&mut world, Happening::DeleteRow);
-        } else {
-            world.want(if wanted { Active } else { Deleted });
-        }
-        world.agents_work = true;
-        world.wait(1);
-        world.settle();
-        // A droplet whose delete was accepted before a restart may have been taken for one that stays.
-        world.wait(100);
-        world.cached = world.read().unwrap();
-        world.settle();
-        match &world.record {
-            None => {
-                prop_assert!(delete);
-                prop_assert_eq!(world.live(), []);
-            }
-            Some(record) => {
-                prop_assert!(world.plan().is_noop());
-                prop_assert!(record.intent.as_ref().is_none_or(|intent| intent.outcome.is_some()), "an intent stays open");
-                let status = &world.row().status;
-                if wanted {
-                    prop_assert_eq!(status.phase, EnvironmentPhase::Active);
-                    prop_assert_eq!(world.live(), [status.droplet_id.unwrap()]);
-                } else {
-                    prop_assert_eq!(status.phase, EnvironmentPhase::Deleted);
-                    prop_assert_eq!(world.live(), []);
-                }
-            }
-        }
-    }
 }

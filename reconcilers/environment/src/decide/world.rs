@@ -1,23 +1,30 @@
 //! A model of everything around `decide`: a cloud with lag, an agent, the rows, a process with an outbox that can crash, and a
 //! clock. It is stepped as the runner steps a real reconciler.
 
+mod cloud;
+
+pub(super) use cloud::{Real, Resizes};
+
 use super::decide;
 use crate::{
-    action::{Action, Cause},
+    action::{Action, Cause, Change},
     observe::Observed,
     outbox::Outbox,
     policy::Policy,
+    project::Membership,
+    sizes::Sizes,
     status::{StatusWrite, with_failure},
 };
-use fleet::{Droplet, DropletState, Sighting};
+use fleet::{Sighting, Trust};
 use jiff::{SignedDuration, Timestamp};
 use model::{
-    AgentReport, DropletId, DropletVitals, Environment, EnvironmentDesiredState, EnvironmentId, EnvironmentPhase,
-    EnvironmentRecord, EnvironmentSpec, EnvironmentStatus, Intent, IntentId, IntentKind, IntentOutcome, ReceivedReport, Stamp,
-    Tombstone, Tools, UserId, record::Subject,
+    ConditionStatus, DropletId, Environment, EnvironmentDesiredState, EnvironmentId, EnvironmentPhase, EnvironmentRecord,
+    EnvironmentSpec, EnvironmentStatus, Intent, IntentId, IntentKind, IntentOutcome, RecordedFirewall, Stamp, Tombstone, Tools,
+    UserId, record::Subject,
 };
-use runtime::{Error, Plan};
-use std::net::Ipv4Addr;
+use runtime::{Error, Plan, Read};
+use schema::IntentStanding;
+use std::collections::{BTreeMap, HashSet};
 
 /// What happens to the next effects of a pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,18 +43,6 @@ pub(super) enum Fault {
     CrashAfter(usize),
 }
 
-/// A droplet with everything that DigitalOcean may hide.
-#[derive(Clone, Debug)]
-pub(super) struct Real {
-    pub(super) droplet: Droplet,
-    /// Shown by lists and gets from then on.
-    shown_from: Timestamp,
-    /// Shown until then, once its delete was accepted.
-    pub(super) gone_at: Option<Timestamp>,
-    active_at: Timestamp,
-    address_at: Timestamp,
-}
-
 pub(super) struct World {
     pub(super) now: Timestamp,
     pub(super) policy: Policy,
@@ -62,6 +57,17 @@ pub(super) struct World {
     pub(super) lag: SignedDuration,
     /// Whether agents boot, enrol and report.
     pub(super) agents_work: bool,
+    /// Whether what is missing is believed.
+    pub(super) trust: Trust,
+    /// Whether operating systems shut down when they are told to.
+    pub(super) shutdowns_work: bool,
+    pub(super) resizes: Resizes,
+    /// What is remembered of the sizes.
+    sizes: Sizes,
+    /// The droplets in the configured project; `None` when none is configured.
+    pub(super) project: Option<HashSet<DropletId>>,
+    /// How many droplets in a row had no agent that enrolled.
+    unenrolled: u32,
     next_id: u64,
     /// Creates that DigitalOcean carried out.
     pub(super) created: usize,
@@ -69,6 +75,14 @@ pub(super) struct World {
 
 pub(super) const fn secs(seconds: i64) -> SignedDuration {
     SignedDuration::from_secs(seconds)
+}
+
+/// So much is missing that it is not believed.
+pub(super) fn doubt(since: Timestamp) -> Trust {
+    Trust::Withheld {
+        since,
+        reason: "40 of 100 droplets are missing".into(),
+    }
 }
 
 pub(super) fn noon() -> Timestamp {
@@ -111,6 +125,12 @@ impl World {
             cloud_unreadable: false,
             lag: secs(0),
             agents_work: true,
+            trust: Trust::Trusted,
+            shutdowns_work: true,
+            resizes: Resizes::Work,
+            sizes: Sizes::default(),
+            project: None,
+            unenrolled: 0,
             next_id: 100,
             created: 0,
         }
@@ -143,6 +163,19 @@ impl World {
         }
     }
 
+    /// The user wants another size.
+    pub(super) fn resize(&mut self, size: &str) {
+        if let Some(EnvironmentRecord {
+            subject: Subject::Row(row),
+            ..
+        }) = &mut self.record
+            && *row.spec.size != *size
+        {
+            row.spec.size = size.into();
+            row.generation += 1;
+        }
+    }
+
     /// The user deletes the row.
     pub(super) fn delete_row(&mut self) {
         let now = self.now;
@@ -160,133 +193,59 @@ impl World {
         }
     }
 
-    /// Somebody destroys every droplet behind our back.
-    pub(super) fn vandalise(&mut self) {
-        self.cloud.clear();
+    /// Now, by the clock of this process.
+    fn moment(&self) -> SignedDuration {
+        self.now.duration_since(noon())
     }
 
-    /// Droplets that exist, and whose delete was not accepted.
-    pub(super) fn live(&self) -> Vec<DropletId> {
-        let live = self.cloud.iter().filter(|real| real.gone_at.is_none() && real.droplet.ours);
-        live.map(|real| real.droplet.id).collect()
-    }
-
-    /// Puts a droplet into the cloud.
-    pub(super) fn place(&mut self, intent: Option<IntentId>, ours: bool) -> DropletId {
-        self.next_id += 1;
-        let id = DropletId(self.next_id);
-        self.cloud.push(Real {
-            droplet: Droplet {
-                id,
-                state: DropletState::New,
-                address: None,
-                created_at: Some(self.now),
-                ours,
-                missing: Box::default(),
-                intent,
-                size: "s-1vcpu-1gb".into(),
-                disk: 25,
-                locked: false,
-                named: true,
-            },
-            shown_from: self.now + self.lag,
-            gone_at: None,
-            active_at: self.now + secs(20),
-            address_at: self.now + secs(25),
-        });
-        id
-    }
-
-    fn pass_time(&mut self, by: SignedDuration) {
-        self.now += by;
-        let now = self.now;
-        self.cloud.retain(|real| real.gone_at.is_none_or(|gone_at| gone_at > now));
-        for real in &mut self.cloud {
-            if real.droplet.state == DropletState::New && real.active_at <= now {
-                real.droplet.state = DropletState::Active;
-            }
-            if real.droplet.state == DropletState::Active && real.address_at <= now {
-                real.droplet.address = Some(Ipv4Addr::new(127, 1, 2, 3));
-            }
+    /// What a pass observes. One that reads everything also asks how far the latest intent is.
+    pub(super) fn observed(&self, sighting: Sighting, read: Read) -> Observed {
+        let record = self.record.as_ref().unwrap();
+        let id = record.id();
+        if let (Read::Authoritative, Some(intent)) = (read, &record.intent) {
+            let told = IntentStanding {
+                intent: intent.id,
+                age: self.now.duration_since(intent.announced_at),
+                enrolment_left: intent.enrolment_expires_at.duration_since(self.now),
+                unenrolled: self.unenrolled,
+            };
+            self.outbox.learn(id, told, self.moment());
         }
-        self.agents();
-    }
-
-    /// The agent of the latest intent's droplet enrols and reports; no other agent is let in.
-    fn agents(&mut self) {
-        let (now, working) = (self.now, self.agents_work);
-        let Some(record) = &mut self.record else { return };
-        let epoch = record.agent_epoch();
-        let Some(intent) = &mut record.intent else { return };
-        let runs = self
-            .cloud
-            .iter()
-            .any(|real| real.droplet.intent == Some(intent.id) && real.droplet.address.is_some());
-        let alive = matches!(intent.outcome, None | Some(IntentOutcome::Adopted));
-        if !(working && runs && alive && intent.epoch == epoch) {
-            return;
-        }
-        intent.enrolled_key = Some("ab".repeat(32));
-        let tools = record.tools.get_or_insert_default();
-        let sequence = match &tools.report {
-            Some(received) if received.epoch == epoch => received.report.sequence + 1,
-            Some(_) | None => 1,
-        };
-        tools.report = Some(ReceivedReport {
-            epoch,
-            report: AgentReport {
-                boot_id: intent.id.0,
-                sequence,
-                applied: tools.desired.as_ref().map(|set| set.stamp),
-                agent_version: "0.1.0".into(),
-                vitals: DropletVitals::default(),
-                instances: Vec::new(),
-                received_at: now,
-            },
-        });
-    }
-
-    /// What an authoritative read sees; `None` when it fails.
-    pub(super) fn read(&self) -> Option<Sighting> {
-        if self.cloud_unreadable {
-            return None;
-        }
-        let shown = self.cloud.iter().filter(|real| real.shown_from <= self.now);
-        Some(Sighting::new(shown.map(|real| real.droplet.clone()).collect(), self.now))
-    }
-
-    pub(super) fn observed(&self, sighting: Sighting) -> Observed {
-        let id = self.record.as_ref().unwrap().id();
         Observed {
             sighting,
             heard_at: None,
-            outgoing: self.outbox.outgoing(id),
+            outgoing: self.outbox.outgoing(id, self.moment()),
+            sizes: self.sizes.clone(),
+            project: match &self.project {
+                None => Membership::Unmanaged,
+                Some(inside) => Membership::Known(inside.iter().copied().collect()),
+            },
         }
     }
 
-    fn decide(&self, sighting: Sighting) -> Plan<Action, StatusWrite> {
+    fn decide(&self, sighting: Sighting, read: Read) -> Plan<Action, StatusWrite> {
         decide(
             &self.policy,
             self.record.as_ref().unwrap(),
-            &self.observed(sighting),
+            &self.observed(sighting, read),
             self.now,
         )
     }
 
     /// The plan of a pass that reads everything.
     pub(super) fn plan(&self) -> Plan<Action, StatusWrite> {
-        self.decide(self.read().unwrap_or(Sighting::UNKNOWN))
+        self.decide(self.read().unwrap_or(Sighting::UNKNOWN), Read::Authoritative)
     }
 
     /// One pass, as the runner does it. Returns when to come back.
     pub(super) fn pass(&mut self, fault: Fault) -> Option<SignedDuration> {
         self.record.as_ref()?;
-        let glance = self.decide(self.cached.clone());
+        let glance = self.decide(self.cached.clone(), Read::Cached);
         if glance.is_noop() {
             return glance.requeue;
         }
         let Some(sighting) = self.read() else {
-            let unknown = self.decide(Sighting::UNKNOWN);
+            let unknown = self.decide(Sighting::UNKNOWN, Read::Cached);
             let harmless = |action: &Action| matches!(action, Action::Look);
             assert!(unknown.actions.iter().all(harmless), "Unknown led to {:?}", unknown.actions);
             return Some(secs(5));
@@ -296,12 +255,12 @@ impl World {
             actions,
             status,
             requeue,
-        } = self.decide(sighting);
+        } = self.decide(sighting, Read::Authoritative);
         for (nth, action) in actions.iter().enumerate() {
             let failure = match fault {
                 Fault::Before(n) if n == nth => Some(Error::retriable("Unavailable", "no answer")),
                 Fault::After(n) if n == nth => {
-                    self.carry_out(action);
+                    let _ = self.carry_out(action);
                     if let Action::AnnounceIntent { .. } = action {
                         // Nobody heard which intent it became.
                         self.outbox.take(self.record.as_ref().unwrap().id());
@@ -314,13 +273,12 @@ impl World {
                         self.resolve(intent.id, IntentOutcome::Refused);
                         Some(Error::terminal("Refused", "region_slug: no such region"))
                     } else {
-                        self.carry_out(action);
-                        None
+                        self.carry_out(action)
                     }
                 }
                 Fault::CrashBefore(n) | Fault::CrashAfter(n) if n == nth => {
                     if fault == Fault::CrashAfter(n) {
-                        self.carry_out(action);
+                        let _ = self.carry_out(action);
                     }
                     self.outbox = Outbox::default();
                     self.cached = Sighting::UNKNOWN;
@@ -331,10 +289,7 @@ impl World {
                 | Fault::After(_)
                 | Fault::Refused(_)
                 | Fault::CrashBefore(_)
-                | Fault::CrashAfter(_) => {
-                    self.carry_out(action);
-                    None
-                }
+                | Fault::CrashAfter(_) => self.carry_out(action),
             };
             if let Some(error) = failure {
                 self.write(status, Some(&error));
@@ -370,7 +325,9 @@ impl World {
         intent.outcome = Some(outcome);
     }
 
-    fn carry_out(&mut self, action: &Action) {
+    /// Returns why it was refused.
+    fn carry_out(&mut self, action: &Action) -> Option<Error> {
+        let moment = self.moment();
         let record = self.record.as_mut().unwrap();
         let environment = record.id();
         match action {
@@ -394,34 +351,42 @@ impl World {
                 };
                 record.intent = Some(Box::new(intent.clone()));
                 self.row_mut().status.agent_epoch = epoch;
-                self.outbox.put(intent);
+                self.outbox.announced(intent, moment);
             }
             Action::CreateDroplet { .. } => {
                 let intent = self.outbox.take(environment).expect("a create without permission");
                 let id = self.place(Some(intent.id), true);
+                let size = self.row().spec.size.as_ref().into();
+                self.cloud.last_mut().unwrap().droplet.size = size;
+                self.outbox.sent(environment, intent.id, moment);
                 self.created += 1;
+                self.unenrolled += 1;
                 self.record.as_mut().unwrap().intent.as_mut().unwrap().droplet_id = Some(id);
             }
             Action::NameDroplet { droplet, .. } => record.intent.as_mut().unwrap().droplet_id = Some(*droplet),
             Action::ResolveIntent { intent, outcome, .. } => self.resolve(*intent, *outcome),
-            Action::PowerOn { droplet } => {
-                let real = self.cloud.iter_mut().find(|real| real.droplet.id == *droplet);
-                if let Some(real) = real {
-                    real.droplet.state = DropletState::Active;
-                }
-            }
+            Action::ReadSizes { .. } => self.sizes.known = Some(cloud::sizes()),
+            Action::ChangeDroplet { droplet, change, .. } => return self.change(*droplet, change),
             Action::DeleteDroplet { droplet, .. } => {
                 let gone_at = self.now + self.lag;
                 let real = self.cloud.iter_mut().find(|real| real.droplet.id == *droplet).unwrap();
                 assert!(real.droplet.ours, "a delete of what is not ours");
                 real.gone_at.get_or_insert(gone_at);
-                self.outbox.deleted(environment, *droplet, self.now);
+                self.outbox.deleted(environment, *droplet, moment);
             }
             Action::FinishTombstone => {
                 assert!(self.live().is_empty(), "a tombstone that left a droplet");
                 self.record = None;
             }
+            Action::RecordDropletGone { .. } => {
+                assert!(self.live().is_empty(), "a droplet that is there was recorded as gone");
+                match &mut self.record.as_mut().unwrap().subject {
+                    Subject::Tombstone(tombstone) => tombstone.droplet_id = None,
+                    Subject::Row(_) => panic!("the row is there"),
+                }
+            }
         }
+        None
     }
 
     /// Lets time go on without faults until nothing is left to do.
@@ -432,7 +397,7 @@ impl World {
             if self.record.is_none() || (requeue.is_none() && self.plan().is_noop()) {
                 return;
             }
-            self.pass_time(requeue.unwrap_or(secs(5)).clamp(secs(1), secs(30)));
+            self.pass_time(requeue.unwrap_or(secs(5)).clamp(secs(1), secs(300)));
             // A sweep every now and then.
             self.cached = self.read().unwrap();
         }
@@ -470,6 +435,21 @@ impl World {
         });
     }
 
+    /// A firewall is on record, with these ports that may be open.
+    pub(super) fn firewall(&mut self, ports: &[u16]) {
+        let (now, record) = (self.now, self.record.as_mut().unwrap());
+        record.firewall = Some(Box::new(RecordedFirewall {
+            id: None,
+            announced_at: now,
+            epoch: record.agent_epoch(),
+            ports: ports.iter().copied().collect(),
+            closing: BTreeMap::new(),
+            state: ConditionStatus::True,
+            reason: "InForce".into(),
+            message: String::new(),
+        }));
+    }
+
     pub(super) fn tools(&mut self) -> &mut Tools {
         self.record.as_mut().unwrap().tools.as_mut().unwrap()
     }
@@ -488,7 +468,18 @@ pub(super) fn name(action: &Action) -> &'static str {
             IntentOutcome::Lost => "lost",
             IntentOutcome::Abandoned => "abandoned",
         },
-        Action::PowerOn { .. } => "power on",
+        Action::ReadSizes { .. } => "sizes",
+        Action::RecordDropletGone { .. } => "record gone",
+        Action::ChangeDroplet { change, .. } => match change {
+            Change::PowerOn => "power on",
+            Change::Shutdown => "shutdown",
+            Change::PowerOff => "power off",
+            Change::Resize { .. } => "resize",
+            Change::Rename => "rename",
+            Change::Tag(_) => "tag",
+            Change::TagIntent(_) => "tag intent",
+            Change::AssignProject => "assign",
+        },
         Action::DeleteDroplet {
             cause: Cause::Duplicate { .. },
             ..
@@ -497,6 +488,10 @@ pub(super) fn name(action: &Action) -> &'static str {
             cause: Cause::Superseded(_),
             ..
         } => "delete superseded",
+        Action::DeleteDroplet {
+            cause: Cause::NeverEnrolled(_),
+            ..
+        } => "delete hopeless",
         Action::DeleteDroplet { .. } => "delete",
         Action::FinishTombstone => "finish",
     }

@@ -5,6 +5,7 @@ use super::{
     layers::Layers,
     table::{self, Setting},
 };
+use firewall_reconciler::rules::MOST_SOURCES;
 use ipnet::IpNet;
 use model::InstallationId;
 use secrecy::SecretString;
@@ -32,6 +33,7 @@ pub(crate) struct Settings {
     pub(crate) backend_cidrs: Vec<IpNet>,
     pub(crate) admin_cidrs: Vec<IpNet>,
     pub(crate) ssh_keys: Vec<String>,
+    pub(crate) digitalocean_project: Option<String>,
     pub(crate) resync: Duration,
     pub(crate) lease: Duration,
     pub(crate) lag_window: Duration,
@@ -88,6 +90,7 @@ impl Settings {
             backend_cidrs: cidrs(&layers, "backend_cidrs")?,
             admin_cidrs: cidrs(&layers, "admin_cidrs")?,
             ssh_keys: ssh_keys(&layers)?,
+            digitalocean_project: layers.parse("digitalocean_project", "a project's id or name")?,
             resync: seconds(&layers, "resync_seconds")?,
             lease: seconds(&layers, "lease_seconds")?,
             lag_window: seconds(&layers, "lag_window_seconds")?,
@@ -116,6 +119,14 @@ impl Settings {
     /// The master key, as 64 hex digits.
     pub(crate) fn require_master_key(&self) -> Result<&SecretString, Error> {
         self.master_key.as_ref().ok_or_else(|| Error::missing(entry("master_key")))
+    }
+
+    /// From where droplets are reached. There is no default: whoever means everywhere has to say so.
+    pub(crate) fn require_backend_cidrs(&self) -> Result<&[IpNet], Error> {
+        if self.backend_cidrs.is_empty() {
+            return Err(Error::missing(entry("backend_cidrs")));
+        }
+        Ok(&self.backend_cidrs)
     }
 }
 
@@ -166,7 +177,14 @@ fn cidrs(layers: &Layers, name: &'static str) -> Result<Vec<IpNet>, Error> {
             )),
             Err(_) => Err(format!("{part} is no network")),
         });
-        networks.collect::<Result<Vec<_>, _>>()
+        let networks = networks.collect::<Result<Vec<_>, _>>()?;
+        if networks.len() > MOST_SOURCES {
+            return Err(format!(
+                "these are {}, and DigitalOcean takes {MOST_SOURCES} in a rule",
+                networks.len()
+            ));
+        }
+        Ok(networks)
     })?;
     Ok(parsed.unwrap_or_default())
 }

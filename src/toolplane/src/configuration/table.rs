@@ -150,9 +150,8 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "backend_cidrs",
         groups::POLICY,
         "CIDR,...",
-        "from where the control plane reaches droplets; their firewall lets nobody else to the agent",
-    )
-    .or("0.0.0.0/0,::/0"),
+        "from where the control plane and callers of tools reach droplets; their firewalls let nobody else in. `serve` needs it",
+    ),
     setting(
         "admin_cidrs",
         groups::POLICY,
@@ -164,6 +163,12 @@ pub(crate) const SETTINGS: &[Setting] = &[
         groups::SERVER,
         "ID,...",
         "ids or fingerprints of keys in the DigitalOcean account that may log in to droplets; none unless set",
+    ),
+    setting(
+        "digitalocean_project",
+        groups::SERVER,
+        "PROJECT",
+        "id or name of the project that droplets are put into; the account's default one unless set",
     ),
     setting(
         "resync_seconds",

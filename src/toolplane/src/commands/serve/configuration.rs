@@ -28,10 +28,11 @@ pub(in crate::commands) async fn replica(settings: &Settings) -> miette::Result<
         public_url: settings.public_url.clone(),
         plain_http: settings.plain_http,
         sources: Sources {
-            backend: settings.backend_cidrs.clone(),
+            backend: settings.require_backend_cidrs()?.to_vec(),
             admin: settings.admin_cidrs.clone(),
         },
         ssh_keys: settings.ssh_keys.clone(),
+        project: settings.digitalocean_project.clone(),
         resync: settings.resync,
         lease: settings.lease,
         fleet_sweep: settings.fleet_sweep,
@@ -41,7 +42,11 @@ pub(in crate::commands) async fn replica(settings: &Settings) -> miette::Result<
         },
         backoff: Backoff::default(),
         environment: environment_policy(settings),
-        instance: instance_reconciler::Policy::default(),
+        instance: instance_reconciler::Policy {
+            // Whoever stops an environment waits for its tools, and these for their ports.
+            port_patience: signed(settings.stop_deadline / 2),
+            ..instance_reconciler::Policy::default()
+        },
         effects: Effects::default(),
     })
 }
