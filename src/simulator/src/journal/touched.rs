@@ -66,9 +66,12 @@ impl World {
                 if let Some(firewall) = rest.first().and_then(|id| self.firewall(id).ok()) {
                     found.firewalls.push(Touched::firewall(firewall));
                 }
-                list(body, "droplet_ids").iter().for_each(|id| found.droplet(id));
-                let tags = list(body, "tags").iter().filter_map(Value::as_str);
-                tags.for_each(|tag| found.tagged(tag));
+                for id in list(body, "droplet_ids") {
+                    found.droplet(id);
+                }
+                for tag in list(body, "tags").iter().filter_map(Value::as_str) {
+                    found.tagged(tag);
+                }
             }
             ["v2", "tags", name] => found.tagged(name),
             ["v2", "tags", _, "resources"] => list(body, "resources")
