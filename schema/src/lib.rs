@@ -21,6 +21,7 @@
 
 mod agents;
 mod apply;
+mod budget;
 mod catalog;
 mod codec;
 mod database;
@@ -43,6 +44,7 @@ mod watch;
 
 pub use agents::HeartbeatOutcome;
 pub use apply::{Applied, ApplyError, Change};
+pub use budget::{RequestAsk, RequestGrant, RequestLengths};
 pub use catalog::CatalogSource;
 pub use database::{ConnectOptions, Database, Role};
 pub use describe::LeaseHolder;

@@ -9,7 +9,7 @@ use fleet::{Firewalls, Trust, firewalls::Observed};
 use futures::{Stream, stream};
 use jiff::{SignedDuration, Timestamp};
 use model::{Cause, Explain, InstallationId};
-use runtime::{Error, Observation, Plan, Read, Reason, Reconciler, Wake};
+use runtime::{Error, Hold, Observation, Plan, Read, Reason, Reconciler, Wake};
 use schema::LeaseKeeper;
 use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
@@ -104,6 +104,10 @@ impl Reconciler for BaseFirewallReconciler {
     type Status = ();
 
     const KIND: &'static str = "base_firewall";
+
+    fn hold(&self, _: &InstallationId) -> Option<Hold> {
+        self.leases.hold(SHARD).map(Hold::new)
+    }
 
     async fn load(&self, key: &InstallationId, _: Read) -> Result<Option<FirewallSpec>, Error> {
         let ours = self.leases.fence(SHARD).is_some();

@@ -22,7 +22,7 @@ use fleet::{Firewalls, names};
 use futures::{Stream, StreamExt, stream};
 use jiff::Timestamp;
 use model::{ConditionStatus, DropletId, EnvironmentId, EnvironmentRecord, Event, EventType, record::Subject};
-use runtime::{Error, Observation, Plan, Read, Reason, Reconciler, Store, Wake};
+use runtime::{Error, Hold, Observation, Plan, Read, Reason, Reconciler, Store, Wake};
 use schema::{Database, FirewallState, LeaseKeeper};
 use std::{sync::Arc, time::Duration};
 use tokio::time::{MissedTickBehavior, interval};
@@ -118,6 +118,10 @@ impl Reconciler for FirewallReconciler {
     type Status = FirewallState;
 
     const KIND: &'static str = "firewall";
+
+    fn hold(&self, key: &EnvironmentId) -> Option<Hold> {
+        self.leases.hold(key.shard()).map(Hold::new)
+    }
 
     async fn load(&self, key: &EnvironmentId, read: Read) -> Result<Option<Desired>, Error> {
         let record = match read {

@@ -29,7 +29,7 @@ use agent_api::Agents;
 use jiff::Timestamp;
 use model::{CatalogEntry, CatalogId, EnvironmentId, EnvironmentRecord, EventType};
 use observe::Pushed;
-use runtime::{Error, Plan, Read, Reconciler, Store};
+use runtime::{Error, Hold, Plan, Read, Reconciler, Store};
 use schema::{Database, LeaseKeeper};
 use status::event;
 use std::sync::Arc;
@@ -92,6 +92,10 @@ impl Reconciler for InstanceReconciler {
     type Status = Statuses;
 
     const KIND: &'static str = "instance";
+
+    fn hold(&self, key: &EnvironmentId) -> Option<Hold> {
+        self.leases.hold(key.shard()).map(Hold::new)
+    }
 
     /// The catalog comes from memory in both cases: an entry that changed since wakes the environment again.
     async fn load(&self, key: &EnvironmentId, read: Read) -> Result<Option<Desired>, Error> {

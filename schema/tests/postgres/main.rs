@@ -4,6 +4,7 @@
 
 mod agents;
 mod applying;
+mod budget;
 mod doctor;
 mod events;
 mod guard;

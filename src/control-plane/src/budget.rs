@@ -72,7 +72,10 @@ impl Ledger for DatabaseLedger {
 }
 
 fn numbers(by_priority: &[u32]) -> Vec<i32> {
-    by_priority.iter().map(|number| i32::try_from(*number).unwrap_or(i32::MAX)).collect()
+    by_priority
+        .iter()
+        .map(|number| i32::try_from(*number).unwrap_or(i32::MAX))
+        .collect()
 }
 
 fn lengths(of: Lengths) -> RequestLengths {

@@ -1,30 +1,35 @@
 //! The request budget of one token: 250 requests a minute and 5,000 an hour, shared by all that use the token.
 //!
-//! Owns: who may send next, and what is known of the limits. Must not: send anything, or know an endpoint. Promises: no
-//! sliding minute sees more than the limit; deletes go before creates, creates before changes, changes before reads; the last
-//! part of the hour is kept for what is not a read; nobody waits longer than the configured patience, but is told when to
-//! come back.
+//! Owns: who may send next, and what is known of the limits. Must not: send anything, know an endpoint, or know where several
+//! processes keep what they agreed on. Promises: no sliding minute and no sliding hour sees more than the limit; deletes go before
+//! creates, creates before changes, changes before reads, and the last part of each limit is kept for what goes before; nobody waits
+//! longer than the configured patience, but is told when to come back.
 //!
-//! The minute is governor's (nothing in an answer tells where it stands). The hour is DigitalOcean's own count, from the
-//! headers of every answer: it includes what other processes spent of the same token. Until the first answer the hour is
-//! governor's too. Several processes that share a token divide the minute between them ([`Budget::divide`]).
+//! A process alone keeps both windows itself (`window.rs`). Processes that share a token take blocks of requests from a ledger
+//! ([`Budget::share`]), so that whoever has work may use what the others leave; while the ledger cannot be reached, each takes an
+//! equal part of the minute ([`Budget::divide`]). DigitalOcean's own count of the hour comes with the headers of every answer: it
+//! includes what anybody else spent of the same token (`hour.rs`).
 
-mod clock;
 mod hour;
+pub(crate) mod ledger;
 #[cfg(test)]
 mod tests;
+mod window;
 
-use clock::{Moment, Monotonic};
-use governor::{Quota, RateLimiter, middleware::NoOpMiddleware, state::InMemoryState, state::NotKeyed};
 use hour::Hour;
 use jiff::{SignedDuration, Timestamp};
+use ledger::{Ask, Blocks, Ledger, LedgerError, Lengths, Taken};
 use std::{
     collections::BTreeMap,
     num::NonZeroU32,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep_until},
+};
+use window::{Wait, Window, ceilings, kept_of_hour, kept_of_minute};
 
 /// Who goes first when requests are short. Ordered: the smaller goes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,13 +44,26 @@ pub enum Priority {
     Read,
 }
 
+impl Priority {
+    /// How many there are.
+    pub const COUNT: usize = 4;
+    /// All of them, the first to go first.
+    pub const ALL: [Self; Self::COUNT] = [Self::Delete, Self::Create, Self::Change, Self::Read];
+}
+
 /// The limits to assume until the answers say otherwise, and how long to wait for them.
 #[derive(Clone, Copy, Debug)]
 pub struct BudgetConfig {
-    /// Requests in any 60 seconds. DigitalOcean: 5 % of the hour's.
+    /// Requests in any minute. DigitalOcean: 5 % of the hour's.
     pub per_minute: NonZeroU32,
     /// Requests in any hour.
     pub per_hour: NonZeroU32,
+    /// How long a minute is. Another length is of use only where time is compressed.
+    pub minute: Duration,
+    /// How long an hour is.
+    pub hour: Duration,
+    /// By how much both windows are kept longer than they are: their clock may be slower than ours.
+    pub margin: Duration,
     /// How long [`Budget::acquire`] waits at most before it gives up with the time at which to come back.
     pub patience: Duration,
 }
@@ -55,8 +73,37 @@ impl Default for BudgetConfig {
         Self {
             per_minute: const { NonZeroU32::new(250).expect("not zero") },
             per_hour: const { NonZeroU32::new(5_000).expect("not zero") },
+            minute: Duration::from_mins(1),
+            hour: Duration::from_hours(1),
+            margin: Duration::from_secs(1),
             patience: Duration::from_secs(10),
         }
+    }
+}
+
+impl BudgetConfig {
+    /// The same limits where time passes `factor` times as fast.
+    #[must_use]
+    pub fn compressed(self, factor: u32) -> Self {
+        Self {
+            minute: self.minute / factor,
+            hour: self.hour / factor,
+            margin: self.margin / factor,
+            patience: self.patience / factor,
+            ..self
+        }
+    }
+
+    fn lengths(&self) -> Lengths {
+        Lengths {
+            minute: self.minute + self.margin,
+            hour: self.hour + self.margin,
+        }
+    }
+
+    /// For how long a block of a ledger may be sent: a twentieth of the minute.
+    fn lasts(&self) -> Duration {
+        self.minute / 20
     }
 }
 
@@ -91,9 +138,9 @@ pub struct BudgetStatus {
     pub reset_at: Option<Timestamp>,
     /// Nothing is sent before this: DigitalOcean answered 429.
     pub blocked_until: Option<Timestamp>,
+    /// How many wait for leave to send.
+    pub waiting: usize,
 }
-
-type Limiter = RateLimiter<NotKeyed, InMemoryState, Monotonic, NoOpMiddleware<Moment>>;
 
 /// The budget of one token. Clones share it.
 #[derive(Clone, Debug)]
@@ -103,80 +150,103 @@ pub struct Budget {
 
 #[derive(Debug)]
 struct Shared {
-    patience: Duration,
+    config: BudgetConfig,
     state: Mutex<State>,
+    /// Something may have to be asked of the ledger, or told to it.
+    ledger: Notify,
 }
 
 #[derive(Debug)]
 struct State {
     replicas: NonZeroU32,
-    /// The token's limit, of which this process takes its part.
+    /// The token's limits, as the answers tell.
     per_minute: u32,
-    minute: Limiter,
-    /// Three quarters of the minute: what reads may take of it, so that a sweep cannot hold up a delete.
-    minute_reads: Limiter,
-    hour_guess: Limiter,
-    hour: Hour,
+    minute: Window,
+    hour: Window,
+    /// What DigitalOcean says of the hour.
+    told: Hour,
     blocked_until: Option<Instant>,
+    /// A 429 that the ledger has not been told of.
+    refused: Option<Duration>,
+    /// What the ledger granted; `None` without a ledger, and while it cannot be reached.
+    blocks: Option<Blocks>,
     /// Who waits, first come first served within a priority. Only the first one looks at the limits; the others are woken in turn.
     waiting: BTreeMap<(Priority, u64), Arc<Notify>>,
+    /// The first of those that wait cannot go before this; so nobody behind it can.
+    stuck_until: Option<Instant>,
     tickets: u64,
 }
 
 impl Budget {
     /// A fresh budget.
     pub fn new(config: BudgetConfig) -> Self {
-        let minute = config.per_minute.get();
         let state = State {
             replicas: NonZeroU32::MIN,
-            per_minute: minute,
-            minute: per_minute(minute),
-            minute_reads: per_minute(reads_of(minute)),
-            hour_guess: RateLimiter::direct_with_clock(Quota::per_hour(config.per_hour), Monotonic),
-            hour: Hour::new(config.per_hour.get()),
+            per_minute: config.per_minute.get(),
+            minute: Window::new(config.lengths().minute),
+            hour: Window::new(config.lengths().hour),
+            told: Hour::new(config.per_hour.get()),
             blocked_until: None,
+            refused: None,
+            blocks: None,
             waiting: BTreeMap::new(),
+            stuck_until: None,
             tickets: 0,
         };
         Self {
             shared: Arc::new(Shared {
-                patience: config.patience,
+                config,
                 state: Mutex::new(state),
+                ledger: Notify::new(),
             }),
         }
     }
 
-    /// Takes only this process's part of the minute, when `replicas` processes use the token. The hour needs no dividing:
-    /// every answer tells what all of them left of it.
+    /// Takes only this process's part of the minute when no ledger tells better, and `replicas` processes use the token. The hour
+    /// needs no dividing: every answer tells what all of them left of it.
     pub fn divide(&self, replicas: NonZeroU32) {
-        let mut state = self.shared.lock();
-        if state.replicas != replicas {
-            state.replicas = replicas;
-            state.minute_start();
-        }
+        self.shared.lock().replicas = replicas;
     }
 
     /// What is known now.
     pub fn status(&self) -> BudgetStatus {
         let state = self.shared.lock();
         BudgetStatus {
-            limit: state.hour.limit,
-            remaining: state.hour.remaining(),
-            reset_at: state.hour.reset_at(),
+            limit: state.told.limit,
+            remaining: state.told.remaining(),
+            reset_at: state.told.reset_at(),
             blocked_until: state.blocked_until.filter(|at| *at > Instant::now()).map(wall),
+            waiting: state.waiting.len(),
         }
+    }
+
+    /// Until when nothing of this priority can be sent, as far as it is known: for whoever would rather not begin what it cannot
+    /// end. `None` when one could be sent now.
+    pub fn pending(&self, priority: Priority) -> Option<Timestamp> {
+        let now = Instant::now();
+        let mut state = self.shared.lock();
+        let behind = state.waiting.keys().next().is_some_and(|(first, _)| *first <= priority);
+        let stuck = state.stuck_until.filter(|until| behind && *until > now);
+        let until = stuck.or_else(|| match state.check(priority, now) {
+            Ok(()) => None,
+            Err(Wait::Until(at)) => Some(at),
+            Err(Wait::ForOthers) => Some(now + self.shared.config.lasts()),
+        });
+        until.map(wall)
     }
 
     /// Waits for leave to send one request, at most for the configured patience.
     pub async fn acquire(&self, priority: Priority) -> Result<Permit, Exhausted> {
-        let deadline = Instant::now() + self.shared.patience;
+        let deadline = Instant::now() + self.shared.config.patience;
         let place = Place::take(&self.shared, priority);
         loop {
-            let turn = place.attempt();
-            let until = match turn {
-                Turn::Granted => {
+            let until = match place.attempt() {
+                Turn::Granted { block } => {
+                    let alone = || Instant::now() + self.shared.config.lasts();
                     return Ok(Permit {
                         shared: Arc::clone(&self.shared),
+                        until: block.map_or_else(alone, |(_, until)| until),
+                        block: block.map(|(block, _)| block),
                         settled: false,
                     });
                 }
@@ -193,24 +263,41 @@ impl Budget {
         }
     }
 
-    fn settle(shared: &Shared, headers: Option<RateHeaders>) {
-        let mut state = shared.lock();
-        let limit = state.hour.limit;
-        state.hour.settle(headers);
-        if state.hour.limit != limit {
-            // The minute's limit is 5 % of the hour's, and no header tells it.
-            state.per_minute = state.hour.limit / 20;
-            state.minute_start();
+    /// Takes what it sends from a ledger that others take from too, until `end`; then gives back what is left. Runs beside those
+    /// that send.
+    pub async fn share(&self, ledger: &dyn Ledger, end: impl Future<Output = ()>) {
+        self.shared.lock().blocks = Some(Blocks::default());
+        let work = async {
+            loop {
+                if let Err(error) = self.shared.supply(ledger).await {
+                    tracing::warn!(%error, cause = error.0, "an equal part of the request limit is taken meanwhile");
+                    // Those that wait go by the windows of this process now, until the ledger is there again.
+                    self.shared.lock().alone();
+                    tokio::time::sleep(self.shared.config.lasts()).await;
+                    self.shared.lock().blocks.get_or_insert_default();
+                }
+            }
+        };
+        tokio::select! {
+            () = work => {}
+            () = end => {}
         }
-        if let Some(remaining) = state.hour.remaining() {
-            metrics::gauge!("digitalocean_budget_remaining").set(remaining);
+        let settled = {
+            let mut state = self.shared.lock();
+            let left = state.blocks.as_mut().map(|blocks| blocks.settled(Instant::now(), true));
+            state.alone();
+            left.unwrap_or_default()
+        };
+        if settled.is_empty() {
+            return;
         }
-        state.wake_first();
-    }
-
-    fn block(shared: &Shared, until: Instant) {
-        let mut state = shared.lock();
-        state.blocked_until = state.blocked_until.max(Some(until));
+        if let Err(error) = self
+            .shared
+            .in_time(ledger.settle(&settled, self.shared.config.lengths()))
+            .await
+        {
+            tracing::warn!(%error, cause = error.0, "requests that were not sent are not given back; they run out");
+        }
     }
 }
 
@@ -220,18 +307,116 @@ impl Default for Budget {
     }
 }
 
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Every critical section leaves the state whole, so a panic elsewhere is no reason to stop sending.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One round with the ledger: tells it what has ended, asks for what waits, and waits until there is something to do again.
+    async fn supply(&self, ledger: &dyn Ledger) -> Result<(), LedgerError> {
+        let (settled, refused, ask) = {
+            let (mut state, now) = (self.lock(), Instant::now());
+            let settled = state.blocks.as_mut().map(|blocks| blocks.settled(now, false));
+            (
+                settled.unwrap_or_default(),
+                state.refused.take(),
+                state.ask(&self.config, now),
+            )
+        };
+        if let Some(wait) = refused {
+            self.in_time(ledger.block(wait)).await?;
+        }
+        if !settled.is_empty() {
+            self.in_time(ledger.settle(&settled, self.config.lengths())).await?;
+        }
+        if let Some((first, ask)) = ask {
+            // Counted from before the ledger counts.
+            let asked = Instant::now();
+            let taken = self.in_time(ledger.take(&ask)).await?;
+            let mut state = self.lock();
+            if let Some(blocks) = &mut state.blocks {
+                match taken {
+                    Taken::Granted { block, requests } => blocks.granted(block, requests, asked + ask.lasts),
+                    // Never so soon that asking would be all that is done.
+                    Taken::Later(after) => blocks.dried_up(first, Instant::now() + after.max(ask.lasts / 20)),
+                }
+            }
+            state.wake_first();
+            return Ok(());
+        }
+        let next_end = self.lock().blocks.as_ref().and_then(|blocks| blocks.next_end(Instant::now()));
+        let block_ends = async {
+            match next_end {
+                Some(at) => sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.ledger.notified() => {}
+            () = block_ends => {}
+        }
+        Ok(())
+    }
+
+    /// A ledger that does not answer is as good as one that cannot be reached.
+    async fn in_time<T>(&self, answer: impl Future<Output = Result<T, LedgerError>>) -> Result<T, LedgerError> {
+        let answer = tokio::time::timeout(self.config.lasts(), answer).await;
+        answer.unwrap_or_else(|late| Err(LedgerError(late.into())))
+    }
+
+    fn settle(&self, block: Option<i64>, headers: Option<RateHeaders>) {
+        let now = Instant::now();
+        let mut state = self.lock();
+        state.minute.answer(now);
+        state.hour.answer(now);
+        if let (Some(blocks), Some(block)) = (&mut state.blocks, block) {
+            blocks.answer(block);
+            self.ledger.notify_one();
+        }
+        state.told.settle(headers);
+        // The minute's limit is 5 % of the hour's, and no header tells it.
+        let (per_minute, per_hour) = (self.config.per_minute.get(), self.config.per_hour.get());
+        if state.told.limit != per_hour {
+            state.per_minute = (state.told.limit / 20).max(1);
+        } else {
+            state.per_minute = per_minute;
+        }
+        if let Some(remaining) = state.told.remaining() {
+            metrics::gauge!("digitalocean_budget_remaining").set(remaining);
+        }
+        state.wake_first();
+    }
+
+    fn block(&self, wait: Duration) -> Instant {
+        let mut state = self.lock();
+        let until = Instant::now() + wait;
+        state.blocked_until = state.blocked_until.max(Some(until));
+        state.refused = state.refused.max(Some(wait));
+        self.ledger.notify_one();
+        until
+    }
+}
+
 /// Leave to send one request. Dropped without [`Permit::settle`], the request counts as spent.
 #[derive(Debug)]
 pub struct Permit {
     shared: Arc<Shared>,
+    block: Option<i64>,
+    until: Instant,
     settled: bool,
 }
 
 impl Permit {
+    /// Whether the request may still be sent under it.
+    pub fn is_valid(&self) -> bool {
+        Instant::now() < self.until
+    }
+
     /// Corrects the budget from an answer's headers.
     pub fn settle(mut self, headers: RateHeaders) {
         self.settled = true;
-        Budget::settle(&self.shared, Some(headers));
+        self.shared.settle(self.block, Some(headers));
     }
 
     /// The answer was a 429: nothing is sent before the returned time.
@@ -244,9 +429,10 @@ impl Permit {
         };
         // A reset in the past (a clock that is ahead, an hour's window that just moved) is no leave to hammer.
         let wait = wait.clamp(SignedDuration::from_secs(1), SignedDuration::from_hours(1));
-        let until = Instant::now() + wait.unsigned_abs();
-        Budget::block(&self.shared, until);
-        self.settle(headers);
+        let until = self.shared.block(wait.unsigned_abs());
+        // A 429 of the minute says nothing of the hour, whatever its headers say is left.
+        let remaining = headers.remaining.filter(|_| headers.retry_after.is_none());
+        self.settle(RateHeaders { remaining, ..headers });
         wall(until)
     }
 }
@@ -254,13 +440,16 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         if !self.settled {
-            Budget::settle(&self.shared, None);
+            self.shared.settle(self.block, None);
         }
     }
 }
 
 enum Turn {
-    Granted,
+    /// Of this block, which may be sent until then.
+    Granted {
+        block: Option<(i64, Instant)>,
+    },
     NotBefore(Instant),
     Behind,
 }
@@ -279,19 +468,36 @@ impl<'a> Place<'a> {
         let ticket = (priority, state.tickets);
         let notify = Arc::new(Notify::new());
         state.waiting.insert(ticket, Arc::clone(&notify));
+        state.show();
         drop(state);
         Self { shared, ticket, notify }
     }
 
     fn attempt(&self) -> Turn {
+        let now = Instant::now();
         let mut state = self.shared.lock();
         let first = state.waiting.keys().next().copied();
         if first != Some(self.ticket) {
-            return Turn::Behind;
+            // Those before it may take more of a limit than it may; when they cannot go, it cannot.
+            let stuck = state.stuck_until.filter(|until| *until > now);
+            return stuck.map_or(Turn::Behind, Turn::NotBefore);
         }
-        match state.spend(self.ticket.0) {
-            Ok(()) => Turn::Granted,
-            Err(at) => Turn::NotBefore(at),
+        match state.spend(self.ticket.0, now) {
+            Ok(block) => {
+                state.stuck_until = None;
+                Turn::Granted { block }
+            }
+            Err(Wait::Until(at)) => {
+                state.stuck_until = Some(at);
+                Turn::NotBefore(at)
+            }
+            Err(Wait::ForOthers) => {
+                state.stuck_until = None;
+                if state.blocks.is_some() {
+                    self.shared.ledger.notify_one();
+                }
+                Turn::Behind
+            }
         }
     }
 }
@@ -300,40 +506,67 @@ impl Drop for Place<'_> {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
         state.waiting.remove(&self.ticket);
+        state.show();
         state.wake_first();
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Every critical section leaves the state whole, so a panic elsewhere is no reason to stop sending.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl State {
-    /// Spends one request, or says when to look again.
-    fn spend(&mut self, priority: Priority) -> Result<(), Instant> {
-        let now = Instant::now();
+    /// Whether one more of this priority may be sent now.
+    fn check(&mut self, priority: Priority, now: Instant) -> Result<(), Wait> {
         if let Some(until) = self.blocked_until.filter(|until| *until > now) {
-            return Err(until);
+            return Err(Wait::Until(until));
         }
-        self.hour.check(priority, now)?;
-        if self.hour.remaining().is_none() {
-            self.hour_guess.check().map_err(|not| not.earliest_possible().0)?;
+        self.told.check(priority, now).map_err(Wait::Until)?;
+        if let Some(blocks) = &self.blocks {
+            return blocks.check(priority, now);
         }
-        if priority == Priority::Read {
-            self.minute_reads.check().map_err(|not| not.earliest_possible().0)?;
-        }
-        self.minute.check().map_err(|not| not.earliest_possible().0)?;
-        self.hour.spend(now);
-        Ok(())
+        let mine = (self.per_minute / self.replicas).max(1);
+        let place = priority as usize;
+        self.minute.check(ceilings(mine, kept_of_minute)[place], now)?;
+        self.hour.check(ceilings(self.told.limit, kept_of_hour)[place], now)
     }
 
-    fn minute_start(&mut self) {
-        let mine = (self.per_minute / self.replicas).max(1);
-        self.minute = per_minute(mine);
-        self.minute_reads = per_minute(reads_of(mine));
+    /// Spends one request, and says of which block; or says when to look again.
+    fn spend(&mut self, priority: Priority, now: Instant) -> Result<Option<(i64, Instant)>, Wait> {
+        self.check(priority, now)?;
+        let block = self.blocks.as_mut().map(|blocks| blocks.spend(priority, now)).transpose()?;
+        self.minute.send();
+        self.hour.send();
+        self.told.spend(now);
+        Ok(block)
+    }
+
+    /// What to ask the ledger for, if somebody waits for that, and the first priority among them.
+    fn ask(&self, config: &BudgetConfig, now: Instant) -> Option<(Priority, Ask)> {
+        let (first, _) = *self.waiting.keys().next()?;
+        let blocks = self.blocks.as_ref().filter(|blocks| blocks.has_to_ask(first, now))?;
+        let mut wanted = [0; Priority::COUNT];
+        for (priority, _) in self.waiting.keys() {
+            wanted[*priority as usize] += 1;
+        }
+        wanted[Priority::Read as usize] += blocks.spare();
+        let ask = Ask {
+            wanted,
+            minute: ceilings(self.per_minute, kept_of_minute),
+            hour: ceilings(self.told.limit, kept_of_hour),
+            lengths: config.lengths(),
+            lasts: config.lasts(),
+            under_way: config.lasts(),
+        };
+        Some((first, ask))
+    }
+
+    /// From here on without the ledger.
+    fn alone(&mut self) {
+        self.blocks = None;
+        self.stuck_until = None;
+        self.wake_first();
+    }
+
+    fn show(&self) {
+        #[allow(clippy::cast_precision_loss)] // a gauge is a float
+        metrics::gauge!("digitalocean_budget_waiting").set(self.waiting.len() as f64);
     }
 
     fn wake_first(&self) {
@@ -341,18 +574,6 @@ impl State {
             notify.notify_one();
         }
     }
-}
-
-/// A limiter that lets no sliding minute see more than `limit` requests: a tenth at once, nine tenths spread over the minute.
-fn per_minute(limit: u32) -> Limiter {
-    let burst = NonZeroU32::new(limit / 10).unwrap_or(NonZeroU32::MIN);
-    let steady = limit.saturating_sub(burst.get()).max(1);
-    let quota = Quota::with_period(Duration::from_mins(1) / steady).unwrap_or(Quota::per_minute(NonZeroU32::MIN));
-    RateLimiter::direct_with_clock(quota.allow_burst(burst), Monotonic)
-}
-
-fn reads_of(minute: u32) -> u32 {
-    (minute / 4 * 3).max(1)
 }
 
 /// The wall-clock time of a moment.

@@ -26,6 +26,7 @@ mod wire;
 
 pub use account::{Account, AccountStatus};
 pub use action::{Action, ActionStatus, DropletAction};
+pub use budget::ledger::{Ask, Ledger, LedgerError, Lengths, Settled, Taken};
 pub use budget::{Budget, BudgetConfig, BudgetStatus, Exhausted, Permit, Priority, RateHeaders};
 pub use catalog::{Image, ImageFilter, ImageRef, Region, Size};
 pub use client::{Client, Config};

@@ -1,6 +1,6 @@
 //! What the answers' headers tell of the hour's limit. Pure bookkeeping: no waiting, no sending.
 
-use super::{Priority, RateHeaders};
+use super::{Priority, RateHeaders, window::kept_of_hour};
 use jiff::Timestamp;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -44,18 +44,8 @@ impl Hour {
     /// Whether a request of this priority may go as far as the hour is concerned, or when to look again.
     pub(super) fn check(&self, priority: Priority, now: Instant) -> Result<(), Instant> {
         match &self.known {
-            Some(known) if known.remaining <= self.kept_from(priority) && now < known.probe_at => Err(known.probe_at),
+            Some(known) if known.remaining <= kept_of_hour(priority, self.limit) && now < known.probe_at => Err(known.probe_at),
             Some(_) | None => Ok(()),
-        }
-    }
-
-    /// How much of the hour is kept for those that go before.
-    fn kept_from(&self, priority: Priority) -> u32 {
-        match priority {
-            Priority::Delete => 0,
-            Priority::Create => self.limit / 100,
-            Priority::Change => self.limit / 50,
-            Priority::Read => self.limit / 10,
         }
     }
 
