@@ -60,7 +60,7 @@ struct Arguments {
     /// Have requests run into all kinds of faults; the seed decides which. Rules of your own: `POST /simulator/faults`.
     #[arg(long, value_name = "SEED")]
     storm: Option<u64>,
-    /// How bad the storm is: at 1, about a quarter of all requests run into something.
+    /// How bad the storm is: at 1, about a fifth of all requests run into something, and half of the creates.
     #[arg(long, default_value_t = 0.3, requires = "storm")]
     storm_intensity: f64,
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub struct Storm {
     /// The same seed strikes the same requests of a sequence.
     pub seed: u64,
-    /// 0 is calm. At 1, about a quarter of all requests run into something. Above 1, more so.
+    /// 0 is calm. At 1, about a fifth of all requests run into something, and half of the creates. Above 1, more so.
     pub intensity: f64,
     /// What a fault that lasts lasts at most, in milliseconds.
     #[serde(default = "two_seconds")]
