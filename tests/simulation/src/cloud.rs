@@ -86,6 +86,8 @@ pub struct Cloud {
     made: u64,
     /// The longest lag.
     pub lag: Millis,
+    /// Until then every droplet is denied, in lists and by id.
+    pub dark_until: Millis,
 }
 
 impl Real {
@@ -207,7 +209,10 @@ impl Cloud {
     pub fn list(&self, now: Millis, tag: &str) -> Vec<Droplet> {
         let shown = |real: &&Real| {
             let gone_from_lists = real.gone_at.is_some_and(|gone| now >= gone + real.farewell);
-            now >= real.listed_from && !gone_from_lists && real.shown.tags.iter().any(|carried| carried == tag)
+            now >= self.dark_until
+                && now >= real.listed_from
+                && !gone_from_lists
+                && real.shown.tags.iter().any(|carried| carried == tag)
         };
         self.droplets.values().filter(shown).map(|real| real.answer(now)).collect()
     }
@@ -217,7 +222,7 @@ impl Cloud {
         let real = self
             .droplets
             .get(&id)
-            .filter(|real| real.lives(now) && now >= real.known_from);
+            .filter(|real| real.lives(now) && now >= real.known_from && now >= self.dark_until);
         real.map(|real| real.answer(now)).ok_or(Refusal::NotFound)
     }
 
@@ -277,12 +282,6 @@ impl Cloud {
         if let Some(real) = self.droplets.get_mut(&id).filter(|real| real.lives(now)) {
             real.gone_at = Some(now);
         }
-    }
-
-    /// Droplets that are there and carry a tag, whatever answers show.
-    pub fn live<'a>(&'a self, now: Millis, tag: &'a str) -> impl Iterator<Item = &'a Real> {
-        let carries = move |real: &&Real| real.lives(now) && real.shown.tags.iter().any(|carried| carried == tag);
-        self.droplets.values().filter(carries)
     }
 
     /// The firewall of a name.

@@ -66,6 +66,8 @@ pub struct Loose {
     pub replays: bool,
     /// Open intents are forgotten.
     pub intents: bool,
+    /// Tools change behind open ports.
+    pub ports: bool,
 }
 
 /// See the module.
@@ -231,7 +233,7 @@ impl Database {
         if stored != expected || stored.is_some_and(|stored| stored >= set.stamp) || !there {
             return Err(Denied::Stale);
         }
-        if stored.is_some() && self.changes_behind_open_port(id, &set, left_open) {
+        if !self.loose.ports && stored.is_some() && self.changes_behind_open_port(id, &set, left_open) {
             return Err(Denied::Stale);
         }
         self.left_open.extend(left_open.iter().map(|port| (id, *port)));

@@ -39,6 +39,7 @@ pub mod wire;
 pub mod world;
 
 pub use sabotage::Sabotage;
+pub use schedule::Script;
 
 use moment::{Millis, seconds};
 use simulation::Simulation;
@@ -62,7 +63,9 @@ pub struct Ending {
 }
 
 /// For how long things go wrong.
-const CHAOS: (Millis, Millis) = (seconds(120), seconds(600));
+const CHAOS: (Millis, Millis) = (seconds(100), seconds(300));
+/// For how long DigitalOcean denies every droplet: longer than a sweep takes to notice.
+const BLACKOUT: (Millis, Millis) = (seconds(90), seconds(200));
 /// How long they may take to come to rest after that. A refused create waits five minutes, a failing pass as long, and so does what
 /// waits for one of both.
 const PATIENCE: Millis = seconds(3 * 3600);
@@ -70,8 +73,8 @@ const PATIENCE: Millis = seconds(3 * 3600);
 const GLANCE: Millis = seconds(10);
 
 /// Plays the story of a seed. With `told`, every step is written down.
-pub fn run(seed: u64, sabotage: Sabotage, told: bool) -> Ending {
-    let played = catch_unwind(AssertUnwindSafe(|| play(seed, sabotage, told)));
+pub fn run(seed: u64, script: Script, sabotage: Sabotage, told: bool) -> Ending {
+    let played = catch_unwind(AssertUnwindSafe(|| play(seed, script, sabotage, told)));
     played.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&'static str>().copied());
@@ -82,13 +85,13 @@ pub fn run(seed: u64, sabotage: Sabotage, told: bool) -> Ending {
     })
 }
 
-fn play(seed: u64, sabotage: Sabotage, told: bool) -> Ending {
+fn play(seed: u64, script: Script, sabotage: Sabotage, told: bool) -> Ending {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build();
     match runtime {
-        Ok(runtime) => runtime.block_on(tell(seed, sabotage, told)),
+        Ok(runtime) => runtime.block_on(tell(seed, script, sabotage, told)),
         Err(error) => Ending {
             violation: Some(format!("no runtime: {error}")),
             ..Ending::default()
@@ -96,12 +99,26 @@ fn play(seed: u64, sabotage: Sabotage, told: bool) -> Ending {
     }
 }
 
-async fn tell(seed: u64, sabotage: Sabotage, told: bool) -> Ending {
-    let mut simulation = Simulation::new(seed, sabotage, told);
-    let chaos = simulation.world.dice.between(CHAOS.0, CHAOS.1);
-    simulation.run_until(chaos).await;
+async fn tell(seed: u64, script: Script, sabotage: Sabotage, told: bool) -> Ending {
+    let mut simulation = Simulation::new(seed, script, sabotage, told);
+    match script {
+        Script::Everything => {
+            let chaos = simulation.world.dice.between(CHAOS.0, CHAOS.1);
+            simulation.run_until(chaos).await;
+        }
+        Script::Blackout => {
+            come_to_rest(&mut simulation, PATIENCE).await;
+            let dark = simulation.world.now + simulation.world.dice.between(BLACKOUT.0, BLACKOUT.1);
+            simulation.world.cloud.dark_until = dark;
+            simulation
+                .world
+                .tell("story", format_args!("DigitalOcean denies every droplet"));
+            simulation.run_until(dark).await;
+        }
+    }
     simulation.calm();
-    come_to_rest(&mut simulation, chaos + PATIENCE).await;
+    let until = simulation.world.now + PATIENCE;
+    come_to_rest(&mut simulation, until).await;
     stay_at_rest(&mut simulation).await;
     let world = simulation.world;
     Ending {
@@ -138,7 +155,7 @@ async fn stay_at_rest(simulation: &mut Simulation) {
     let before = simulation.world.invariants.effects;
     for _ in 0..10 {
         simulation.wake_everything();
-        let next = simulation.world.now + seconds(15);
+        let next = simulation.world.now + seconds(4);
         simulation.run_until(next).await;
     }
     let done = simulation.world.invariants.effects - before;

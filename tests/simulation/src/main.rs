@@ -1,7 +1,7 @@
 //! `simulation`: many seeds, or the story of one.
 
 use clap::Parser;
-use simulation::{Sabotage, run, soak::soak};
+use simulation::{Sabotage, Script, run, soak::soak};
 use std::{process::ExitCode, time::Instant};
 
 /// Plays the pure cores of Toolplane under a seeded schedule of everything that can go wrong.
@@ -17,18 +17,26 @@ struct Arguments {
     /// The first of them
     #[arg(long, default_value_t = 1)]
     first: u64,
+    /// Take one guard away (a name of docs/guards.md), to see what happens
+    #[arg(long, value_parser = guard)]
+    without: Option<Sabotage>,
+}
+
+fn guard(name: &str) -> Result<Sabotage, String> {
+    Sabotage::without(name).ok_or_else(|| format!("docs/guards.md has no guard {name}"))
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    let sabotage = arguments.without.unwrap_or_default();
     match arguments.seed {
-        Some(seed) => one(seed),
-        None => many(arguments.first, arguments.seeds),
+        Some(seed) => one(seed, sabotage),
+        None => many(arguments.first, arguments.seeds, sabotage),
     }
 }
 
-fn one(seed: u64) -> ExitCode {
-    let ending = run(seed, Sabotage::NONE, true);
+fn one(seed: u64, sabotage: Sabotage) -> ExitCode {
+    let ending = run(seed, Script::Everything, sabotage, true);
     print!("{}", ending.story);
     match ending.violation {
         Some(violation) => {
@@ -45,9 +53,9 @@ fn one(seed: u64) -> ExitCode {
     }
 }
 
-fn many(first: u64, seeds: u64) -> ExitCode {
+fn many(first: u64, seeds: u64, sabotage: Sabotage) -> ExitCode {
     let began = Instant::now();
-    let soaked = soak(first..first.saturating_add(seeds), Sabotage::NONE);
+    let soaked = soak(first..first.saturating_add(seeds), sabotage);
     let took = began.elapsed().as_secs_f64();
     if let Some((seed, ending)) = soaked.failed {
         print!("{}", ending.story);

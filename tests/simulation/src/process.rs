@@ -61,6 +61,8 @@ pub struct Memory {
     pub pushed: BTreeMap<EnvironmentId, Stamp>,
     /// The sizes, and when they were read.
     pub sizes: Option<(Arc<[Size]>, Millis)>,
+    /// Which sweep of each kind it has loaded, and for which shards.
+    pub loaded: BTreeMap<&'static str, (i64, Vec<u16>)>,
     /// What it sweeps by, while that is its turn.
     pub sweeper: Sweeper,
 }

@@ -56,7 +56,25 @@ pub const LONGEST_LATENCY: Millis = seconds(10);
 /// The furthest that a replica's clock may be off, either way.
 pub const LONGEST_SKEW: Millis = seconds(5);
 
+/// What kind of story it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Script {
+    /// Everything can go wrong.
+    #[default]
+    Everything,
+    /// Nothing goes wrong but one thing: once everything is there, DigitalOcean denies every droplet for a while.
+    Blackout,
+}
+
 impl Faults {
+    /// Those of a story in which nothing goes wrong by itself.
+    pub fn none() -> Self {
+        Self {
+            latency: seconds(1),
+            ..Self::default()
+        }
+    }
+
     /// Those of one seed.
     pub fn drawn(dice: &mut Dice) -> Self {
         let mut some = |most: i64| {

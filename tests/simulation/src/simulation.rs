@@ -20,7 +20,7 @@ use crate::{
     reconcilers::{Kind, sweep},
     replica::{Alive, Polled, Replica},
     sabotage::Sabotage,
-    schedule::Faults,
+    schedule::{Faults, Script},
     story::Story,
     wire::{Arrival, Request, Trouble},
     world::World,
@@ -125,9 +125,12 @@ pub(crate) struct Simulation {
 
 impl Simulation {
     /// Before anything has happened. Within a tokio runtime whose clock is paused.
-    pub(crate) fn new(seed: u64, sabotage: Sabotage, told: bool) -> Self {
+    pub(crate) fn new(seed: u64, script: Script, sabotage: Sabotage, told: bool) -> Self {
         let mut dice = Dice::new(seed);
-        let faults = Faults::drawn(&mut dice);
+        let faults = match script {
+            Script::Everything => Faults::drawn(&mut dice),
+            Script::Blackout => Faults::none(),
+        };
         let count = dice.between(3, 5);
         let environments: Vec<EnvironmentId> = (0..count).map(|_| EnvironmentId(dice.uuid())).collect();
         let shards: BTreeSet<u16> = environments.iter().map(|id| id.shard()).chain([0]).collect();

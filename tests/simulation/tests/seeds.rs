@@ -1,6 +1,6 @@
 //! Seeds that everything has to come to rest for. `make soak` plays many more.
 
-use simulation::{Sabotage, run, soak::soak};
+use simulation::{Sabotage, Script, run, soak::soak};
 
 #[test]
 fn two_thousand_seeds_come_to_rest() {
@@ -21,13 +21,13 @@ fn two_thousand_seeds_come_to_rest() {
 #[test]
 fn a_seed_is_the_same_story_letter_by_letter() {
     for seed in 1..=12 {
-        let here = run(seed, Sabotage::NONE, true);
-        let elsewhere = std::thread::spawn(move || run(seed, Sabotage::NONE, true))
+        let here = run(seed, Script::Everything, Sabotage::NONE, true);
+        let elsewhere = std::thread::spawn(move || run(seed, Script::Everything, Sabotage::NONE, true))
             .join()
             .expect("a story ends");
         assert!(here.story.lines().count() > 100, "seed {seed} is too short a story");
         assert!(here.story == elsewhere.story, "seed {seed} is told in two ways");
-        let untold = run(seed, Sabotage::NONE, false);
+        let untold = run(seed, Script::Everything, Sabotage::NONE, false);
         assert_eq!(
             (here.passes, here.seconds),
             (untold.passes, untold.seconds),

@@ -190,7 +190,14 @@ pub fn follow(process: &Process, world: &World) -> Result<(), serde_json::Error>
     let shards: Vec<u16> = process.memory().epochs.keys().copied().collect();
     for kind in [FleetKind::Droplets, FleetKind::Firewalls] {
         let sweep = world.database.fleet_sweep_get(world.now, kind);
-        let rows = world.database.fleet_load(kind, &shards);
+        let loaded = process.memory().loaded.insert(kind.as_str(), (sweep.number, shards.clone()));
+        // What was loaded already is not loaded again; only its age is news.
+        let same = loaded.is_some_and(|(number, held)| number == sweep.number && held == shards);
+        let rows = if same {
+            Vec::new()
+        } else {
+            world.database.fleet_load(kind, &shards)
+        };
         // Clocks may differ, so it is the age that travels; one sweep that is loaded twice does not become younger.
         let began = sweep.age.and_then(|age| process.now().checked_sub(age).ok());
         let trust = match &sweep.withheld {
@@ -201,8 +208,8 @@ pub fn follow(process: &Process, world: &World) -> Result<(), serde_json::Error>
             Some(_) | None => Trust::Trusted,
         };
         match kind {
-            FleetKind::Droplets => process.fleet.load(rows, true, began, trust)?,
-            FleetKind::Firewalls => process.firewalls.load(rows, true, began, trust)?,
+            FleetKind::Droplets => process.fleet.load(rows, !same, began, trust)?,
+            FleetKind::Firewalls => process.firewalls.load(rows, !same, began, trust)?,
         }
     }
     Ok(())
