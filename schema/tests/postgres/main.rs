@@ -7,6 +7,7 @@ mod applying;
 mod budget;
 mod doctor;
 mod events;
+mod firewalls;
 mod guard;
 mod intents;
 mod leases;
