@@ -293,6 +293,23 @@ $$;
 comment on function toolplane.event_record(uuid, uuid, public.reconcile_event_type_enum, text, text, text, text)
     is 'Records an event, or counts it when the same was seen within the hour.';
 
+-- A status is the sum of what was seen, and the condition `Ready` says what that was.
+create function toolplane.status_cause(conditions jsonb, generation bigint) returns text
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(
+        (
+            select pg_catalog.format('%s of generation %s%s', ready.reason, generation, ': ' || nullif(ready.message, ''))
+            from pg_catalog.jsonb_to_recordset(conditions) as ready (type text, reason text, message text)
+            where ready.type = 'Ready'
+        ),
+        pg_catalog.format('status of generation %s', generation)
+    )
+$$;
+comment on function toolplane.status_cause(jsonb, bigint) is 'Why a status is what it is, for an event.';
+
 create function toolplane.environment_status_event() returns trigger
 language plpgsql
 security definer
@@ -304,7 +321,7 @@ begin
         case when new.status in ('error_creation', 'error_deletion', 'unresponsive')
             then 'Warning'::public.reconcile_event_type_enum else 'Normal' end,
         'StatusChanged', pg_catalog.format('%s -> %s', old.status, new.status), 'database',
-        pg_catalog.format('status of generation %s', new.observed_generation)
+        toolplane.status_cause(new.conditions, new.observed_generation)
     );
     return null;
 end
@@ -321,7 +338,7 @@ begin
         new.account_tool_environment_id, new.id,
         case when new.status = 'error_runtime' then 'Warning'::public.reconcile_event_type_enum else 'Normal' end,
         'StatusChanged', pg_catalog.format('%s -> %s', old.status, new.status), 'database',
-        pg_catalog.format('status of generation %s', new.observed_generation)
+        toolplane.status_cause(new.conditions, new.observed_generation)
     );
     return null;
 end

@@ -76,7 +76,8 @@ async fn every_change_of_a_status_leaves_an_event() {
             update account_tool_environments set status = 'creating';
             update account_tool_environments set status = 'creating';
             update account_tool_environments set status = 'unresponsive', observed_generation = 1;
-            update account_tool_instances set status = 'error_runtime';
+            update account_tool_instances set status = 'error_runtime', observed_generation = 1, conditions =
+                '[{\"type\": \"Ready\", \"status\": \"False\", \"reason\": \"Crashed\", \"message\": \"exit code 1\"}]';
             reset role",
         )
         .await;
@@ -101,6 +102,7 @@ async fn every_change_of_a_status_leaves_an_event() {
         ]
     );
     assert_eq!(kept[1].event.cause, "status of generation 1");
+    assert_eq!(kept[0].event.cause, "Crashed of generation 1: exit code 1");
 }
 
 #[tokio::test]

@@ -30,7 +30,6 @@ pub(crate) fn environments(
         enrolment_ttl: config.enrolment_ttl(),
         ssh_keys: config.ssh_keys.clone(),
         project: config.project.clone(),
-        project: None,
     };
     let looks = Looks::new(
         prepared.digitalocean.clone(),

@@ -394,4 +394,19 @@ mod tests {
         assert!(help.contains("[env: TOOLPLANE_LISTEN] [default: 127.0.0.1:8443]"), "{help}");
         assert!(help.contains("--master-key-file <PATH>"), "{help}");
     }
+
+    #[test]
+    fn help_teaches() {
+        let mut arguments = Arguments::command();
+        let texts = ["get", "describe", "events", "plan"].map(|name| {
+            let command = arguments.find_subcommand_mut(name).unwrap();
+            // Settings are the table's, and the same everywhere.
+            let without = command.clone().mut_args(|argument| {
+                let setting = argument.get_help_heading() == Some("Settings");
+                argument.hide(setting)
+            });
+            format!("== {name}\n{}", without.clone().render_long_help())
+        });
+        insta::assert_snapshot!(texts.join("\n"));
+    }
 }

@@ -19,6 +19,22 @@ pub(super) async fn run(settings: &Settings, report: &mut Report) {
     report.add("digitalocean", &digitalocean(settings).await);
     report.add("master key", &master_key(settings));
     report.add("agent binary", &agent_binary(settings).await);
+    report.add("firewall", &firewall(settings));
+}
+
+/// Who is let in to droplets, at the network.
+fn firewall(settings: &Settings) -> Finding {
+    let networks = match settings.require_backend_cidrs() {
+        Ok(networks) => networks,
+        Err(error) => return Finding::from_error(&error),
+    };
+    if networks.iter().any(|network| network.prefix_len() == 0) {
+        return Finding::Ok(
+            "WARNING: backend_cidrs lets everybody connect to agents and tools; only their tokens decide".to_owned(),
+        );
+    }
+    let networks: Vec<String> = networks.iter().map(ToString::to_string).collect();
+    Finding::Ok(format!("agents and tools are reached from {}", networks.join(", ")))
 }
 
 async fn database(settings: &Settings, report: &mut Report) {

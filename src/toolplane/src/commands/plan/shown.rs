@@ -78,14 +78,16 @@ fn text(planned: &[Planned], now: Timestamp) -> String {
         lines.push(String::new());
     }
     let changing = planned.iter().filter(|planned| planned.changes()).count();
-    let environments = planned.iter().filter(|planned| planned.environment.is_some()).count();
+    let environments = match planned.iter().filter(|planned| planned.environment.is_some()).count() {
+        1 => "1 environment".to_owned(),
+        many => format!("{many} environments"),
+    };
     let count = effects(planned).count();
     lines.push(match (changing, count) {
-        (0, 0) => format!("Nothing would be done about {environments} environments."),
-        (0, _) => format!("Only looks: nothing would be changed about {environments} environments."),
-        (_, _) => format!(
-            "{count} effects would follow, about {changing} of {environments} environments and what they share. Nothing was done."
-        ),
+        (0, 0) => format!("Nothing would be done about {environments}."),
+        (0, _) => format!("It would only be looked: nothing would be changed about {environments}."),
+        (_, 1) => format!("1 effect would follow, among {environments} and what they share. Nothing was done."),
+        (_, _) => format!("{count} effects would follow, among {environments} and what they share. Nothing was done."),
     });
     lines.join("\n")
 }
