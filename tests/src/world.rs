@@ -282,6 +282,23 @@ impl World {
             .await;
     }
 
+    /// Every row of every table with the transaction that wrote it: whatever is written changes it. The replicas' own rows, which
+    /// are renewed all the time, are among them.
+    pub async fn every_row(&self) -> String {
+        let tables = "select string_agg(format('select %L, xmin::text, ctid::text, to_jsonb(t)::text from %s t', oid::regclass, \
+             oid::regclass), ' union all ' order by oid::regclass::text) from pg_class \
+             where relkind = 'r' and relnamespace in ('public'::regnamespace, 'auth'::regnamespace, 'toolplane'::regnamespace)";
+        let query = self.sql.must(tables).await;
+        let rows = self.sql.must(&format!("{query} order by 1, 3")).await;
+        assert!(rows.contains("account_tool_environments"), "{rows}");
+        rows
+    }
+
+    /// How many requests that may change something DigitalOcean was sent.
+    pub fn changes(&self) -> u64 {
+        self.simulator.counts().changes.values().sum()
+    }
+
     /// The environment's events, one a line, oldest first.
     pub async fn events(&self, environment: &str) -> String {
         let query = format!(
@@ -328,6 +345,11 @@ impl World {
             if droplets.len() == count { Ok(()) } else { Err(droplets) }
         })
         .await;
+    }
+
+    /// The moments at which live droplets shared an environment's tag: there must be none, ever.
+    pub fn twins(&self) -> Vec<simulator::Entry> {
+        self.simulator.twins(0)
     }
 
     /// Destroys a droplet as somebody in the web console would: no request of ours is involved.

@@ -5,6 +5,7 @@ mod bad_input;
 mod crash;
 mod deletion;
 mod drift;
+mod explanation;
 mod lifecycle;
 
 use e2e::{Stage, World};
@@ -65,6 +66,9 @@ fn stories(stage: Option<&Arc<Stage>>) -> Vec<Trial> {
         drift {
             a_killed_container_comes_back
             a_droplet_destroyed_behind_our_back_is_replaced
+        }
+        explanation {
+            a_plan_does_nothing_and_then_comes_true
         }
         crash {
             ten_sigkills_while_five_environments_are_created
