@@ -345,6 +345,24 @@ end
 $$;
 comment on function toolplane.instance_status_event() is 'Records each change of an instance''s status as an event.';
 
+create function toolplane.instance_restart_event() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    perform toolplane.event_record(
+        new.account_tool_environment_id, new.id, 'Warning', 'Restarted', 'its agent started it again', 'database',
+        pg_catalog.format('restart %s since its droplet booted, by the agent''s report', new.runtime_details ->> 'restarts')
+    );
+    return null;
+end
+$$;
+comment on function toolplane.instance_restart_event() is 'Records that an instance was restarted as an event.';
+
+create trigger record_restart after update of runtime_details on public.account_tool_instances
+    for each row when (new.runtime_details -> 'restarts' > coalesce(old.runtime_details -> 'restarts', '0'))
+    execute function toolplane.instance_restart_event();
 create trigger record_status after update of status on public.account_tool_environments
     for each row when (new.status <> old.status) execute function toolplane.environment_status_event();
 create trigger record_status after update of status on public.account_tool_instances

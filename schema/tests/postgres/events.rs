@@ -106,6 +106,32 @@ async fn every_change_of_a_status_leaves_an_event() {
 }
 
 #[tokio::test]
+async fn every_restart_of_a_tool_leaves_an_event() {
+    let scene = Scene::new().await;
+    let id = scene.environment().await;
+    let instance = scene.instance(id, "one").await;
+    for details in [
+        "{\"restarts\": 0}",
+        "{\"restarts\": 1}",
+        "{\"restarts\": 1, \"port\": 31000}",
+        "{\"restarts\": 3}",
+        "{\"restarts\": 0}",
+        "{}",
+    ] {
+        let set =
+            format!("set role toolplane_controller; update account_tool_instances set runtime_details = '{details}'; reset role");
+        scene.sql(set).await;
+    }
+    let kept = scene.service.event_list(Some(id), 10).await.unwrap();
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    assert_eq!((kept[0].event.instance_id, kept[0].count), (Some(instance), 2));
+    assert_eq!(
+        kept[0].event.cause,
+        "restart 3 since its droplet booted, by the agent's report"
+    );
+}
+
+#[tokio::test]
 async fn pages_follow_each_other_without_gap_or_repetition() {
     let scene = Scene::new().await;
     let (id, instance) = (EnvironmentId::random(), InstanceId::random());
