@@ -1,0 +1,135 @@
+//! Ports open only after their tool is ready, and close before it stops, whatever happens.
+//!
+//! A real Postgres, the simulator with faults, one replica of the control plane, and model agents. Users, crashes, and somebody
+//! with the account's console change things at random; meanwhile a prober asks the simulator all the time which connections would
+//! be let in, and compares that with what the tools are really doing. Only what an environment's own firewall lets in counts:
+//! what somebody else opens is not ours.
+
+mod machine;
+mod world;
+
+use machine::Truth;
+use model::EnvironmentId;
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use simulator::{Connection, Protocol};
+use std::{
+    collections::HashSet,
+    net::{IpAddr, Ipv4Addr},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio_util::task::AbortOnDropHandle;
+use world::World;
+
+/// How many environments change at the same time.
+const ENVIRONMENTS: usize = 8;
+/// How many changes there are in all.
+const TRANSITIONS: usize = 1_000;
+/// The ports that the few tools of an environment ever have.
+const PORTS: std::ops::Range<u16> = 31_000..31_016;
+
+/// What the prober saw.
+#[derive(Default)]
+struct Seen {
+    open: HashSet<(u64, u16)>,
+    opened: usize,
+    closed: usize,
+    probes: usize,
+    violations: Vec<String>,
+}
+
+/// Asks, as fast as it can, for every port of every droplet.
+async fn probe(simulator: Arc<simulator::Handle>, installation: String, truth: Truth, seen: Arc<Mutex<Seen>>) {
+    loop {
+        for droplet in simulator.droplets() {
+            for port in PORTS {
+                let before = truth.get(droplet.id, port);
+                let connection = Connection {
+                    droplet: droplet.id,
+                    port,
+                    protocol: Protocol::Tcp,
+                    from: IpAddr::V4(Ipv4Addr::LOCALHOST),
+                };
+                let passage = simulator.connection(&connection);
+                let open = passage
+                    .and_then(|passage| passage.by)
+                    .filter(|by| by.starts_with(&installation))
+                    .is_some();
+                let after = truth.get(droplet.id, port);
+                let mut seen = seen.lock().unwrap();
+                seen.probes += 1;
+                let known = seen.open.contains(&(droplet.id, port));
+                if open && !known {
+                    seen.open.insert((droplet.id, port));
+                    seen.opened += 1;
+                } else if !open && known {
+                    seen.open.remove(&(droplet.id, port));
+                    seen.closed += 1;
+                }
+                // The same twice: the tool was not ready in the whole time between.
+                if open && !before.0 && before == after && seen.violations.len() < 10 {
+                    let (id, change) = (droplet.id, before.1);
+                    seen.violations.push(format!(
+                        "droplet {id} lets port {port} in, and its tool is not ready (change {change})"
+                    ));
+                }
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_port_is_open_before_its_tool_is_ready_or_after_it_was_stopped() {
+    rustls::crypto::aws_lc_rs::default_provider().install_default().unwrap();
+    let seed = std::env::var("TOOLPLANE_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed: u64 = seed.unwrap_or_else(|| rand::rng().random());
+    println!("TOOLPLANE_SEED={seed}");
+    let world = Arc::new(World::start().await.unwrap());
+    let seen = Arc::new(Mutex::new(Seen::default()));
+    let name = format!("toolplane-{}-", world.installation());
+    let prober = AbortOnDropHandle::new(tokio::spawn(probe(
+        world.simulator.clone(),
+        name,
+        world.machines.truth.clone(),
+        seen.clone(),
+    )));
+
+    let mut dice = StdRng::seed_from_u64(seed);
+    let environments: Vec<EnvironmentId> = futures::future::join_all((0..ENVIRONMENTS).map(|_| world.add_environment())).await;
+    for id in &environments {
+        world.all_open(*id).await;
+    }
+    world.faults(seed);
+    let changes = environments.iter().map(|id| {
+        let (world, mut dice) = (world.clone(), StdRng::seed_from_u64(dice.random()));
+        let id = *id;
+        async move {
+            for _ in 0..TRANSITIONS / ENVIRONMENTS {
+                world.change(id, &mut dice).await;
+                tokio::time::sleep(Duration::from_millis(dice.random_range(0..150))).await;
+            }
+        }
+    });
+    futures::future::join_all(changes).await;
+
+    // What is wanted is reached once the faults are over, and when all is deleted, nothing is left.
+    world.calm();
+    for id in &environments {
+        world.want_all(*id).await;
+    }
+    for id in &environments {
+        world.all_open(*id).await;
+    }
+    world.delete_all().await;
+    world.nothing_left().await;
+    drop(prober);
+    let seen = seen.lock().unwrap();
+    println!("{} probes; opened {}, closed {}", seen.probes, seen.opened, seen.closed);
+    assert_eq!(seen.violations, Vec::<String>::new(), "TOOLPLANE_SEED={seed}");
+    assert!(
+        seen.opened > TRANSITIONS / 20,
+        "only {} times a port opened: this proves nothing",
+        seen.opened
+    );
+}
