@@ -105,7 +105,17 @@ const RULES: &[Rule] = &[
             "simulator",
             "workbench",
         ],
-        &[],
+        // A control plane in the test's own process, to be killed at any effect.
+        &[
+            "api",
+            "control-plane",
+            "effects",
+            "environment-reconciler",
+            "firewall-reconciler",
+            "fleet",
+            "instance-reconciler",
+            "runtime",
+        ],
     ),
     (
         "simulation",

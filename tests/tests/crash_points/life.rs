@@ -1,0 +1,163 @@
+//! One life of an environment, from its creation to its tombstone, with crashes in it.
+
+use crate::{
+    scenario::Scenario,
+    witness::{Crash, Crasher, Point},
+    world::{RESYNC, World},
+};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// Bounds a hang; nothing is measured by it.
+const PATIENCE: Duration = Duration::from_secs(40);
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(15);
+/// For how long nothing may be changed before the end counts as reached: what follows from it are events and statuses.
+const TAIL: Duration = Duration::from_millis(150);
+/// How many passes have to find nothing to do.
+const PASSES: u32 = 10;
+/// How many requests one sweep makes, of an account as small as this.
+const REQUESTS_A_SWEEP: u64 = 2;
+
+/// The crashes of one life: the first strikes the replica that runs when the scenario begins, each other one the replica that is
+/// started after the crash before.
+pub(crate) type Crashes = BTreeMap<Scenario, Vec<Crash>>;
+
+/// What one scenario of a life came to.
+pub(crate) struct Played {
+    pub(crate) scenario: Scenario,
+    pub(crate) crashes: Vec<Crash>,
+    /// How many of them were come to.
+    pub(crate) struck: usize,
+    /// The points of the last replica.
+    pub(crate) points: Vec<Point>,
+    /// What was not as it has to be.
+    pub(crate) failure: Option<String>,
+    /// What its replicas did.
+    pub(crate) story: String,
+}
+
+/// Lives until the last scenario with a crash in it has been played, or one has failed.
+pub(crate) async fn live(crashes: Crashes) -> Vec<Played> {
+    let mut world = World::new().await.expect("a world can be made");
+    let Some(last) = crashes.keys().max().copied() else {
+        return Vec::new();
+    };
+    let mut all = Vec::new();
+    for scenario in Scenario::LIFE.into_iter().filter(|scenario| *scenario <= last) {
+        let planned = crashes.get(&scenario).cloned().unwrap_or_default();
+        let verify = crashes.contains_key(&scenario);
+        let played = play(&mut world, scenario, planned, verify).await;
+        let failed = played.failure.is_some();
+        all.push(played);
+        if failed {
+            break;
+        }
+    }
+    world.kill().await;
+    all
+}
+
+/// Plays one scenario.
+async fn play(world: &mut World, scenario: Scenario, crashes: Vec<Crash>, verify: bool) -> Played {
+    world.forget_the_dead();
+    let mut ahead = crashes.iter().cloned();
+    let first = ahead.next();
+    if scenario == Scenario::Create {
+        scenario.begin(world).await;
+        world.start(first).await;
+    } else {
+        world.witness.arm(first);
+        scenario.begin(world).await;
+    }
+    let mut struck = 0;
+    let mut outcome = converge(world, scenario, &mut ahead, &mut struck).await;
+    let points = world.witness.points();
+    if outcome.is_ok() && verify {
+        outcome = rest(world, scenario).await;
+    }
+    Played {
+        scenario,
+        crashes,
+        struck,
+        points,
+        failure: outcome.err(),
+        story: world.story(),
+    }
+}
+
+/// Until the end is reached, with as many replicas as it takes.
+async fn converge(
+    world: &mut World,
+    scenario: Scenario,
+    ahead: &mut impl Iterator<Item = Crash>,
+    struck: &mut usize,
+) -> Result<(), String> {
+    loop {
+        let witness = Arc::clone(&world.witness);
+        let outcome = tokio::select! {
+            () = witness.crashed() => None,
+            outcome = reach(world, scenario) => Some(outcome),
+        };
+        match outcome {
+            Some(Ok(())) if !world.witness.has_crashed() => return Ok(()),
+            Some(Err(reason)) => return Err(reason),
+            Some(Ok(())) | None => {
+                *struck += 1;
+                world.kill().await;
+                let next = ahead.next();
+                world.start(next).await;
+            }
+        }
+    }
+}
+
+/// Until the end is reached and nothing follows from it any more.
+async fn reach(world: &World, scenario: Scenario) -> Result<(), String> {
+    let began = Instant::now();
+    loop {
+        let changes = world.witness.changes();
+        let reached = match scenario.reached(world).await {
+            Ok(()) => {
+                tokio::time::sleep(TAIL).await;
+                let more = world.witness.changes() - changes;
+                if more == 0 {
+                    return Ok(());
+                }
+                format!("{more} changes after the end was reached")
+            }
+            Err(reason) => reason,
+        };
+        if began.elapsed() > PATIENCE {
+            return Err(format!("not reached: {reached}"));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// All is well: ten passes later it still is, and nothing was done for it.
+async fn rest(world: &World, scenario: Scenario) -> Result<(), String> {
+    let witness: &Crasher = &world.witness;
+    witness.disarm();
+    witness.quiet();
+    let journal = world.simulator.journal(0).len();
+    let enough = world.simulator.reads() + REQUESTS_A_SWEEP * u64::from(PASSES);
+    let began = Instant::now();
+    while world.simulator.reads() < enough || began.elapsed() < RESYNC * PASSES {
+        if began.elapsed() > PATIENCE {
+            return Err("the fleet is not swept any more".to_owned());
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    let requests = world.simulator.journal(0).split_off(journal);
+    let changes = witness.violations();
+    if !requests.is_empty() || !changes.is_empty() {
+        let changes: Vec<String> = changes.iter().map(ToString::to_string).collect();
+        return Err(format!("no rest: {changes:?} {requests:?}"));
+    }
+    scenario.reached(world).await?;
+    scenario.audit(world).await
+}

@@ -1,0 +1,216 @@
+//! What users do and what happens to droplets, and what has to be true in the end, whatever crashed in between.
+
+use crate::world::World;
+use agent_api::TOOL_PORTS;
+use digitalocean::{DropletAction, InboundRule, Ports};
+use model::{EnvironmentDesiredState, EnvironmentPhase, InstanceDesiredState, InstancePhase};
+use simulator::What;
+use std::fmt;
+
+/// In the order of one life: each begins where the one before has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Scenario {
+    /// The row comes, and with it the first replica.
+    Create,
+    /// A tool is added.
+    Add,
+    /// The tool gets another version.
+    Upgrade,
+    /// Somebody switches the droplet off.
+    DriftOff,
+    /// Somebody destroys the droplet.
+    DriftGone,
+    /// The tool is removed.
+    Remove,
+    /// The environment is disabled.
+    Delete,
+    /// And enabled again.
+    Enable,
+    /// The row is deleted.
+    Tombstone,
+}
+
+impl Scenario {
+    pub(crate) const LIFE: [Self; 9] = [
+        Self::Create,
+        Self::Add,
+        Self::Upgrade,
+        Self::DriftOff,
+        Self::DriftGone,
+        Self::Remove,
+        Self::Delete,
+        Self::Enable,
+        Self::Tombstone,
+    ];
+
+    /// Does what the scenario begins with.
+    pub(crate) async fn begin(self, world: &mut World) {
+        match self {
+            Self::Create => world.want(|_| ()).await,
+            Self::Add => world.want_tool(|_| ()).await,
+            Self::Upgrade => world.want_tool(|tool| tool.version_to_run = "2".to_owned()).await,
+            Self::DriftOff => {
+                let droplet = world.droplets()[0].id;
+                world.cloud.droplet_action(droplet, &DropletAction::PowerOff).await.unwrap();
+                while world.droplets().iter().any(|droplet| droplet.status == "active") {
+                    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                }
+            }
+            Self::DriftGone => {
+                let droplet = world.droplets()[0].id;
+                world.simulator.destroy(droplet).await;
+            }
+            Self::Remove => {
+                world
+                    .want_tool(|tool| tool.desired_state = InstanceDesiredState::Removed)
+                    .await;
+            }
+            Self::Delete => {
+                world
+                    .want(|environment| environment.desired_state = EnvironmentDesiredState::Deleted)
+                    .await;
+            }
+            Self::Enable => {
+                world
+                    .want(|environment| environment.desired_state = EnvironmentDesiredState::Active)
+                    .await;
+            }
+            Self::Tombstone => world.delete_row().await,
+        }
+    }
+
+    /// Whether everything is as it has to be in the end, or what is not.
+    pub(crate) async fn reached(self, world: &World) -> Result<(), String> {
+        let droplets = world.droplets();
+        match self {
+            Self::Create | Self::Enable => {
+                active(world, &droplets).await?;
+                ports(world, 0).await
+            }
+            Self::Add | Self::DriftOff | Self::DriftGone | Self::Upgrade => {
+                active(world, &droplets).await?;
+                let version = if self == Self::Add { "1" } else { "2" };
+                tool(world, InstancePhase::Running, Some(version)).await?;
+                ports(world, 1).await
+            }
+            Self::Remove => {
+                active(world, &droplets).await?;
+                tool(world, InstancePhase::Removed, None).await?;
+                ports(world, 0).await
+            }
+            Self::Delete => {
+                let row = world.row().await.ok_or("there is no row")?;
+                expect("phase", row.status.phase, EnvironmentPhase::Deleted)?;
+                expect("observed generation", row.status.observed_generation, row.generation)?;
+                expect("droplets", droplets.len(), 0)?;
+                no_firewall(world).await
+            }
+            Self::Tombstone => {
+                expect("record", world.record().await.map(|record| record.subject), None)?;
+                expect("droplets", droplets.len(), 0)?;
+                no_firewall(world).await
+            }
+        }
+    }
+
+    /// What must never have happened.
+    pub(crate) async fn audit(self, world: &World) -> Result<(), String> {
+        let foreign = world.foreign.iter().map(|droplet| droplet.id);
+        let known = world.simulator.droplets();
+        for droplet in &world.foreign {
+            if !known.contains(droplet) {
+                return Err(format!("the foreign droplet {} was touched", droplet.id));
+            }
+        }
+        let firewalls = world.cloud.firewall_list().await.map_err(|error| error.to_string())?;
+        for foreign in &world.foreign_firewalls {
+            if !firewalls.iter().any(|firewall| firewall.spec == *foreign) {
+                return Err(format!("the foreign firewall {} was touched", foreign.name));
+            }
+        }
+        let foreign: Vec<u64> = foreign.collect();
+        for entry in world.simulator.journal(0) {
+            if let What::Twins { droplets, .. } = &entry.what
+                && droplets.iter().filter(|droplet| !foreign.contains(droplet)).count() > 1
+            {
+                return Err(format!("two droplets of one environment: {droplets:?}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Scenario {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Create => "create",
+            Self::Add => "add",
+            Self::Upgrade => "upgrade",
+            Self::DriftOff => "drift-off",
+            Self::DriftGone => "drift-gone",
+            Self::Remove => "remove",
+            Self::Delete => "delete",
+            Self::Enable => "enable",
+            Self::Tombstone => "tombstone",
+        })
+    }
+}
+
+fn expect<T: PartialEq + fmt::Debug>(what: &str, is: T, wanted: T) -> Result<(), String> {
+    if is == wanted {
+        Ok(())
+    } else {
+        Err(format!("{what}: {is:?} and not {wanted:?}"))
+    }
+}
+
+/// One droplet, which is the recorded one, and everything that is said of it is said of the latest generation.
+async fn active(world: &World, droplets: &[simulator::DropletInfo]) -> Result<(), String> {
+    let [droplet] = droplets else {
+        return Err(format!("droplets: {droplets:?}"));
+    };
+    expect("droplet", droplet.status.as_str(), "active")?;
+    let record = world.record().await.ok_or("there is no record")?;
+    let row = world.row().await.ok_or("there is no row")?;
+    expect("phase", row.status.phase, EnvironmentPhase::Active)?;
+    expect("recorded droplet", row.status.droplet_id.map(|id| id.0), Some(droplet.id))?;
+    expect("observed generation", row.status.observed_generation, row.generation)?;
+    let intent = record.intent.ok_or("there is no intent")?;
+    expect("outcome", intent.outcome, Some(model::IntentOutcome::Adopted))?;
+    expect("intent's droplet", intent.droplet_id.map(|id| id.0), Some(droplet.id))
+}
+
+async fn tool(world: &World, phase: InstancePhase, version: Option<&str>) -> Result<(), String> {
+    let record = world.record().await.ok_or("there is no record")?;
+    let tools = record.tools.ok_or("there are no tools")?;
+    let [tool] = &tools.instances[..] else {
+        return Err(format!("tools: {:?}", tools.instances));
+    };
+    expect("tool", tool.status.phase, phase)?;
+    expect("version", tool.status.actual_running_version.as_deref(), version)?;
+    expect("tool's observed generation", tool.status.observed_generation, tool.generation)
+}
+
+/// The firewalls of the environment, with the number of tools' ports that each lets in.
+async fn environment_firewalls(world: &World) -> Result<Vec<usize>, String> {
+    let firewalls = world.cloud.firewall_list().await.map_err(|error| error.to_string())?;
+    let environment = world.id().to_string();
+    let ours = firewalls.iter().filter(|firewall| firewall.spec.name.contains(&environment));
+    let tools = |rule: &&InboundRule| matches!(rule.ports, Ports::One(port) if TOOL_PORTS.contains(&port));
+    Ok(ours
+        .map(|firewall| firewall.spec.inbound_rules.iter().filter(tools).count())
+        .collect())
+}
+
+/// How many ports of tools are open. None may be so with a firewall that lets nothing in, or without one.
+async fn ports(world: &World, wanted: usize) -> Result<(), String> {
+    let firewalls = environment_firewalls(world).await?;
+    if firewalls.len() > 1 {
+        return Err(format!("{} firewalls", firewalls.len()));
+    }
+    expect("open ports", firewalls.iter().sum(), wanted)
+}
+
+async fn no_firewall(world: &World) -> Result<(), String> {
+    expect("firewalls", environment_firewalls(world).await?, Vec::new())
+}

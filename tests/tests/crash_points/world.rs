@@ -1,0 +1,368 @@
+//! One installation for one life: a database, a DigitalOcean account in which others have things too, model agents, and one
+//! replica of the control plane at a time.
+//!
+//! Owns: starting and killing replicas, the user's edits, and looking. Must not: judge; `scenario.rs` does.
+
+use crate::{
+    agent,
+    witness::{Crash, Crasher},
+};
+use agent_api::MasterKey;
+use api::AgentBinary;
+use control_plane::{Connections, Listeners, Replica, ReplicaConfig};
+use digitalocean::{Budget, BudgetConfig, DropletCreate, FirewallSpec, ImageRef, OutboundRule, Peers, Ports, Protocol};
+use e2e::sql::Sql;
+use effects::Effects;
+use firewall_reconciler::Sources;
+use jiff::SignedDuration;
+use model::{
+    CatalogEntry, CatalogId, Environment, EnvironmentId, EnvironmentRecord, EnvironmentSpec, InstallationId, InstanceSpec,
+    UserId, record::Subject, tags,
+};
+use runtime::Backoff;
+use schema::{ConnectOptions, Database, Role};
+use simulator::{DropletInfo, Simulator};
+use std::{
+    net::TcpListener,
+    num::NonZeroU32,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tokio_util::task::AbortOnDropHandle;
+use url::Url;
+use uuid::Uuid;
+
+/// DigitalOcean's token.
+const TOKEN: &str = "token-of-the-simulated-account";
+/// For how long a replica that has died keeps the next one from its shards.
+const LEASE: Duration = Duration::from_millis(400);
+/// From one full read of the rows to the next; each wakes every key.
+pub(crate) const RESYNC: Duration = Duration::from_millis(100);
+/// From one sweep to the next.
+const SWEEP: Duration = Duration::from_millis(100);
+/// Who has the tool.
+const USER: UserId = UserId(Uuid::from_u128(0xa11ce));
+/// What everyone's tool is.
+const CATALOG: CatalogId = CatalogId(Uuid::from_u128(0xca7));
+
+/// Droplets of different lives run on different addresses, which follow from their ids.
+static NEXT_DROPLET: AtomicU64 = AtomicU64::new(0);
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// See the module.
+pub(crate) struct World {
+    pub(crate) simulator: Arc<simulator::Handle>,
+    pub(crate) cloud: digitalocean::Client,
+    /// What is in the account and none of ours.
+    pub(crate) foreign: Vec<DropletInfo>,
+    pub(crate) foreign_firewalls: Vec<FirewallSpec>,
+    pub(crate) witness: Arc<Crasher>,
+    /// Of replicas that have died since the scenario began.
+    dead: Vec<Arc<Crasher>>,
+    replica: Option<Replica>,
+    /// As the user.
+    service: Database,
+    /// As a control plane.
+    reader: Database,
+    sql: Sql,
+    database_url: String,
+    listener: TcpListener,
+    installation: agent::Installation,
+    binary: AgentBinary,
+    environment: Option<EnvironmentId>,
+    _agents: AbortOnDropHandle<()>,
+    _folder: tempfile::TempDir,
+}
+
+impl World {
+    /// An installation without rows, and without a replica.
+    pub(crate) async fn new() -> Result<Self, Failure> {
+        let folder = tempfile::Builder::new().prefix("toolplane-crash-").tempdir()?;
+        let database_url = cluster::testing::database::<Failure, _>(prepare).await?;
+        let simulator = Arc::new(simulator(folder.path()).await?);
+        let cloud = digitalocean::Client::new(cloud(simulator.base_url()))?;
+        let listener = TcpListener::bind(("127.0.0.1", 0))?;
+        listener.set_nonblocking(true)?;
+        let installation = agent::Installation {
+            id: "crash".parse()?,
+            master_key: MasterKey::generate()?,
+            backend_url: format!("https://{}", listener.local_addr()?).parse()?,
+        };
+        let droplets = Arc::clone(&simulator);
+        let agents = tokio::spawn(agent::run(installation.clone(), move || droplets.droplets()));
+        let options = |role| ConnectOptions {
+            max_connections: 1,
+            ..ConnectOptions::new(database_url.clone().into(), Some(role))
+        };
+        let mut world = Self {
+            simulator,
+            cloud,
+            foreign: Vec::new(),
+            foreign_firewalls: Vec::new(),
+            witness: Crasher::new(),
+            dead: Vec::new(),
+            replica: None,
+            service: Database::connect(&options(Role::Service)).await?,
+            reader: Database::connect(&options(Role::Controller)).await?,
+            sql: Sql::new(database_url.as_str()),
+            database_url,
+            listener,
+            installation,
+            // Nobody downloads it: droplets run model agents.
+            binary: AgentBinary::open(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml").into()).await?,
+            environment: None,
+            _agents: AbortOnDropHandle::new(agents),
+            _folder: folder,
+        };
+        world.settle_others().await?;
+        Ok(world)
+    }
+
+    /// Others have been in the account before: a droplet without tags, one of another installation, and a firewall.
+    async fn settle_others(&mut self) -> Result<(), Failure> {
+        let theirs = [
+            tags::TOOLPLANE.to_owned(),
+            tags::installation(&"another".parse::<InstallationId>()?),
+            tags::environment(EnvironmentId::random()),
+        ];
+        for tags in [Vec::new(), theirs.to_vec()] {
+            self.cloud.droplet_create(&droplet("somebody-elses", tags)).await?;
+        }
+        let firewall = FirewallSpec {
+            name: "somebody-elses".to_owned(),
+            inbound_rules: Vec::new(),
+            outbound_rules: vec![OutboundRule {
+                protocol: Protocol::Tcp,
+                ports: Ports::All,
+                destinations: Peers {
+                    addresses: vec!["0.0.0.0/0".parse()?],
+                    ..Peers::default()
+                },
+            }],
+            droplet_ids: self.simulator.droplets().iter().map(|droplet| droplet.id).collect(),
+            tags: Vec::new(),
+        };
+        self.foreign_firewalls = vec![self.cloud.firewall_create(&firewall).await?.spec];
+        while self.simulator.droplets().iter().any(|droplet| droplet.status != "active") {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        self.foreign = self.simulator.droplets();
+        Ok(())
+    }
+
+    /// Starts a replica that dies as told.
+    pub(crate) async fn start(&mut self, crash: Option<Crash>) {
+        let witness = Crasher::new();
+        witness.arm(crash);
+        let dead = std::mem::replace(&mut self.witness, witness.clone());
+        self.dead.push(dead);
+        let listeners = Listeners {
+            api: self.listener.try_clone().unwrap(),
+            operators: None,
+        };
+        let starting = Replica::start(self.config(Effects::witnessed(witness.clone())), listeners);
+        tokio::select! {
+            started = starting => self.replica = Some(started.unwrap()),
+            () = witness.crashed() => {}
+        }
+    }
+
+    /// As SIGKILL.
+    pub(crate) async fn kill(&mut self) {
+        if let Some(replica) = self.replica.take() {
+            replica.kill().await;
+        }
+    }
+
+    /// Nobody is interested in what was before.
+    pub(crate) fn forget_the_dead(&mut self) {
+        self.dead.clear();
+    }
+
+    /// What the replicas did, in order.
+    pub(crate) fn story(&self) -> String {
+        let witnesses = self.dead.iter().chain([&self.witness]).map(|witness| witness.story());
+        let chapters = witnesses.filter(|story| !story.is_empty()).map(|story| story.join("\n    "));
+        chapters.collect::<Vec<_>>().join("\n    --- killed; another starts\n    ")
+    }
+
+    /// The environment.
+    pub(crate) fn id(&self) -> EnvironmentId {
+        self.environment.unwrap()
+    }
+
+    /// The environment's row or tombstone.
+    pub(crate) async fn record(&self) -> Option<EnvironmentRecord> {
+        self.reader.record_get(self.environment?).await.unwrap()
+    }
+
+    /// The row.
+    pub(crate) async fn row(&self) -> Option<Environment> {
+        match self.record().await?.subject {
+            Subject::Row(row) => Some(row),
+            Subject::Tombstone(_) => None,
+        }
+    }
+
+    /// Everything in the account that is not foreign.
+    pub(crate) fn droplets(&self) -> Vec<DropletInfo> {
+        let mut droplets = self.simulator.droplets();
+        droplets.retain(|droplet| self.foreign.iter().all(|foreign| foreign.id != droplet.id));
+        droplets
+    }
+
+    /// The user wants this of the environment, which comes to be if it is not there.
+    pub(crate) async fn want(&mut self, change: impl FnOnce(&mut EnvironmentSpec)) {
+        let row = self.row().await;
+        let mut spec = row.map_or_else(environment, |row| row.spec);
+        change(&mut spec);
+        let (id, _) = self.service.apply_environment(&spec).await.unwrap();
+        self.environment = Some(id);
+    }
+
+    /// The user wants this of the tool.
+    pub(crate) async fn want_tool(&self, change: impl FnOnce(&mut InstanceSpec)) {
+        let record = self.record().await.unwrap();
+        let known = record.tools.and_then(|tools| tools.instances.into_iter().next());
+        let mut spec = known.map_or_else(|| tool(self.environment.unwrap()), |row| row.spec);
+        change(&mut spec);
+        self.service.apply_instance(&spec).await.unwrap();
+    }
+
+    /// The user deletes the row.
+    pub(crate) async fn delete_row(&self) {
+        let id = self.environment.unwrap();
+        self.sql
+            .must(&format!("delete from account_tool_environments where id = '{id}'"))
+            .await;
+    }
+
+    fn config(&self, effects: Effects) -> ReplicaConfig {
+        let milliseconds = SignedDuration::from_millis;
+        ReplicaConfig {
+            name: "crash".to_owned(),
+            database_url: self.database_url.clone().into(),
+            connections: Connections {
+                work: 4,
+                requests: 2,
+                leases: 1,
+            },
+            digitalocean: cloud(self.simulator.base_url()),
+            master_key: self.installation.master_key.clone(),
+            installation: self.installation.id.clone(),
+            agent_binary: self.binary.clone(),
+            public_url: self.installation.backend_url.clone(),
+            plain_http: false,
+            sources: Sources {
+                backend: vec!["127.0.0.0/8".parse().unwrap()],
+                admin: Vec::new(),
+            },
+            ssh_keys: Vec::new(),
+            project: None,
+            resync: RESYNC,
+            lease: LEASE,
+            fleet_sweep: SWEEP,
+            breaker: fleet::Limits {
+                pause: milliseconds(100),
+                ..fleet::Limits::default()
+            },
+            backoff: Backoff {
+                min: Duration::from_millis(50),
+                max: Duration::from_millis(400),
+            },
+            environment: environment_reconciler::Policy {
+                lag_window: milliseconds(800),
+                fleet_max_age: milliseconds(5_000),
+                // Agents report more often; on a busy machine none should seem to be silent.
+                heartbeat: milliseconds(5_000),
+                stop_deadline: milliseconds(2_000),
+                launch_deadline: milliseconds(60_000),
+                refused_retry: milliseconds(500),
+                busy_retry: milliseconds(200),
+                ..environment_reconciler::Policy::default()
+            },
+            instance: instance_reconciler::Policy::default(),
+            effects,
+        }
+    }
+}
+
+async fn prepare(url: String) -> Result<(), Failure> {
+    let owner = Database::connect(&ConnectOptions::new(url.clone().into(), None)).await?;
+    owner.migrate().await?;
+    owner.close().await;
+    let service = Database::connect(&ConnectOptions::new(url.into(), Some(Role::Service))).await?;
+    service.user_ensure(USER).await?;
+    let entry: CatalogEntry = serde_json::from_value(serde_json::json!({
+        "id": CATALOG, "tool_name": "Echo", "description": null, "packaging_type": "docker_image", "package_identifier": "acme/echo",
+        "version_info": {"available_versions": ["1", "2"], "default_version": "1"},
+        "default_config_template": {"container_port": 8080}, "required_secrets_schema": [], "resource_requirements": {},
+        "status": "available"
+    }))?;
+    service.apply_catalog_entry(&entry).await?;
+    service.close().await;
+    Ok(())
+}
+
+async fn simulator(folder: &Path) -> Result<simulator::Handle, simulator::Error> {
+    let mut config = simulator::Config::new(TOKEN.into(), folder);
+    config.first_droplet_id =
+        Some(700_000_000 + u64::from(std::process::id()) * 40_000 % 200_000_000 + NEXT_DROPLET.fetch_add(100, Ordering::Relaxed));
+    let settings = &mut config.settings;
+    settings.boot_agents = false;
+    settings.boot_ms = 60;
+    settings.action_ms = 40;
+    settings.delete_ms = 60;
+    settings.firewall_ms = 20;
+    settings.requests_per_minute = 1_000_000;
+    settings.requests_per_hour = 1_000_000;
+    Simulator::start(config).await
+}
+
+fn cloud(url: &Url) -> digitalocean::Config {
+    let plenty = NonZeroU32::new(1_000_000).unwrap();
+    digitalocean::Config {
+        budget: Budget::new(BudgetConfig {
+            per_minute: plenty,
+            per_hour: plenty,
+            ..BudgetConfig::default()
+        }),
+        ..digitalocean::Config::new(url.clone(), TOKEN.into())
+    }
+}
+
+fn droplet(name: &str, tags: Vec<String>) -> DropletCreate {
+    DropletCreate {
+        name: name.to_owned(),
+        region: "nyc3".to_owned(),
+        size: "s-1vcpu-1gb".to_owned(),
+        image: ImageRef::Slug("ubuntu-22-04-x64".to_owned()),
+        tags,
+        user_data: None,
+        vpc_uuid: None,
+        ssh_keys: Vec::new(),
+        monitoring: false,
+        ipv6: false,
+    }
+}
+
+fn environment() -> EnvironmentSpec {
+    serde_json::from_value(serde_json::json!({
+        "user_id": USER, "region_slug": "nyc3", "size_slug": "s-1vcpu-1gb", "image_slug": "ubuntu-22-04-x64",
+        "desired_state": "active", "paused": false
+    }))
+    .unwrap()
+}
+
+fn tool(environment: EnvironmentId) -> InstanceSpec {
+    serde_json::from_value(serde_json::json!({
+        "account_tool_environment_id": environment, "tool_catalog_id": CATALOG, "instance_name": "echo", "version_to_run": "1",
+        "config_values_override": {}, "desired_state": "running", "paused": false
+    }))
+    .unwrap()
+}
