@@ -196,7 +196,7 @@ pub(crate) enum Describable {
     after_help = "\
 Examples:
   toolplane events                               the latest, of everything
-  toolplane events environment 5f0c2a52 --watch  of one environment and its tools, and then what comes
+  toolplane events environment 5f0c2a52 --watch  of one environment and its tools, as they come
   toolplane events instance reasoning            of one tool
   toolplane events --since 2h -o wide            with who did it, how often, and since when
 
@@ -277,7 +277,7 @@ Exit codes, with --detailed-exitcode: 0 nothing would be done, 1 failed, 2 somet
 
 Examples:
   toolplane plan                                 for every environment
-  toolplane plan 5f0c2a52                        for one, by its id, the beginning of its id, or its user's id
+  toolplane plan 5f0c2a52                        for one, by the beginning of its id
   toolplane apply -f environment.yaml && toolplane plan --detailed-exitcode")]
 pub(crate) struct Plan {
     /// Only for this environment, by id, the beginning of its id, or its user's id.

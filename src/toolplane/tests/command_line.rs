@@ -171,6 +171,7 @@ async fn doctor_is_content_when_everything_is_there() {
         ("TOOLPLANE_DIGITALOCEAN_TOKEN", TOKEN),
         ("TOOLPLANE_MASTER_KEY", MASTER_KEY),
         ("TOOLPLANE_AGENT_BINARY", agent.to_str().unwrap()),
+        ("TOOLPLANE_BACKEND_CIDRS", "203.0.113.0/24"),
     ];
     let report = run(&variables, &["doctor"], "");
     assert!(report.status.success(), "{}", printed(&report));
@@ -189,6 +190,7 @@ async fn doctor_is_content_when_everything_is_there() {
             "ok digitalocean",
             "ok master",
             "ok agent",
+            "ok firewall",
             "skipped docker"
         ]
     );
@@ -214,7 +216,8 @@ async fn doctor_names_what_is_wrong_and_what_to_do() {
         "digitalocean_token must be a valid token",
         "failed  master key          master_key: not set",
         "failed  agent binary        /nowhere/dtma",
-        "4 of the checks failed",
+        "failed  firewall            backend_cidrs: not set",
+        "5 of the checks failed",
     ] {
         assert!(said.contains(line), "{line:?} is not in:\n{said}");
     }

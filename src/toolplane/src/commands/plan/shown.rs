@@ -85,7 +85,7 @@ fn text(planned: &[Planned], now: Timestamp) -> String {
     let count = effects(planned).count();
     lines.push(match (changing, count) {
         (0, 0) => format!("Nothing would be done about {environments}."),
-        (0, _) => format!("It would only be looked: nothing would be changed about {environments}."),
+        (0, _) => format!("There would only be a look: nothing would be changed about {environments}."),
         (_, 1) => format!("1 effect would follow, among {environments} and what they share. Nothing was done."),
         (_, _) => format!("{count} effects would follow, among {environments} and what they share. Nothing was done."),
     });
