@@ -113,7 +113,7 @@ create table public.agent_reports (
     applied_epoch bigint,
     applied_generation bigint,
     agent_version text not null,
-    vitals jsonb not null constraint vitals_is_an_object check (jsonb_typeof(vitals) = 'object'),
+    vitals json not null constraint vitals_is_an_object check (json_typeof(vitals) = 'object'),
     instances jsonb not null default '[]' constraint instances_is_an_array check (jsonb_typeof(instances) = 'array'),
     received_at timestamptz not null default clock_timestamp(),
     constraint applied_is_whole check ((applied_epoch is null) = (applied_generation is null))

@@ -16,6 +16,9 @@ use std::{
 /// Bounds how long a call waits for a connection while the database is away.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long after its last use a connection is taken to be alive still.
+const PROVEN_FOR: Duration = Duration::from_secs(1);
+
 /// Whose privileges a connection works under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -133,6 +136,11 @@ impl Database {
         let pool = PgPoolOptions::new()
             .max_connections(options.max_connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)
+            // A ping costs as much as the query that follows. A connection that was used a moment ago does without.
+            .test_before_acquire(false)
+            .before_acquire(|connection, used| {
+                Box::pin(async move { Ok(used.idle_for < PROVEN_FOR || connection.ping().await.is_ok()) })
+            })
             .after_connect(move |connection, _| Box::pin(run(connection, set_up.clone())))
             .connect_lazy_with(connect);
         Ok(Self {

@@ -21,8 +21,12 @@ use std::{
     collections::{BTreeMap, HashMap},
     net::IpAddr,
     sync::Arc,
+    time::Duration,
 };
-use tokio::sync::watch as channel;
+use tokio::{
+    sync::{oneshot, watch as channel},
+    time::timeout,
+};
 
 /// A row of `toolplane.environment_records`. Columns of the row itself are null for a tombstone.
 struct Row {
@@ -132,6 +136,9 @@ impl Database {
 
     /// Every record of these shards, as of one moment, in no order: sorting would keep the first back until the last is read.
     pub fn record_list(&self, shards: &[u16]) -> BoxStream<'_, Result<EnvironmentRecord, Error>> {
+        if shards.is_empty() {
+            return stream::empty().boxed();
+        }
         // Telling the shards of all rows apart is a third of the work of reading them, and of no use to whoever holds all.
         let some = (shards.len() < usize::from(model::ids::SHARDS)).then_some(shards);
         let some: Option<Vec<i16>> = some.map(|some| some.iter().filter_map(|shard| i16::try_from(*shard).ok()).collect());
@@ -357,11 +364,23 @@ impl Source for RecordSource {
 
     /// Asks for a full read also when the shards change.
     fn listen(&self) -> impl Stream<Item = Result<Notification<EnvironmentId>, Error>> + Send {
-        let changed = match &self.shards {
-            Shards::All => stream::pending().boxed(),
-            Shards::Owned(owned) => relist_on_change(owned.clone()).boxed(),
+        let (told, listening) = oneshot::channel();
+        let (mut told, owned) = match &self.shards {
+            Shards::All => (None, None),
+            Shards::Owned(owned) => (Some(told), Some(owned.clone())),
         };
-        let heard = watch::listen(&self.database).filter_map(async |heard| match heard {
+        let changed = match owned.clone() {
+            Some(owned) => relist_on_change(owned, listening).boxed(),
+            None => stream::pending().boxed(),
+        };
+        let heard = watch::listen(&self.database).inspect_ok(move |heard| {
+            if let (watch::Heard::Listening, Some(told), Some(mut owned)) = (heard, told.take(), owned.clone()) {
+                owned.mark_unchanged();
+                // Whoever waited for this may have given up waiting.
+                let _ = told.send(owned);
+            }
+        });
+        let heard = heard.filter_map(async |heard| match heard {
             Ok(watch::Heard::Listening) => Some(Ok(Notification::Relist)),
             Ok(watch::Heard::Environment(id)) if self.gives(id) => Some(Ok(Notification::Changed(id))),
             Ok(watch::Heard::Environment(_) | watch::Heard::Catalog(_) | watch::Heard::Fleet) => None,
@@ -371,16 +390,27 @@ impl Source for RecordSource {
     }
 }
 
-/// `Relist` for each change from now on; never ends, so that the other stream's end is what counts.
+/// How long changes of the shards are kept back until notifications are heard, which asks for a full read anyway.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// `Relist` for each change from the moment that notifications are heard; never ends, so that the other stream's end is what
+/// counts. At a start shards and notifications come at about the same time, and one full read does for both.
 fn relist_on_change(
     owned: channel::Receiver<Arc<[u16]>>,
+    listening: oneshot::Receiver<channel::Receiver<Arc<[u16]>>>,
 ) -> impl Stream<Item = Result<Notification<EnvironmentId>, Error>> + Send {
-    let mut owned = owned;
-    owned.mark_unchanged();
-    stream::unfold(owned, async |mut owned| {
-        if owned.changed().await.is_err() {
-            return std::future::pending().await;
+    let first = async move {
+        match timeout(PATIENCE, listening).await {
+            Ok(Ok(owned)) => owned,
+            Ok(Err(_)) | Err(_) => owned,
         }
-        Some((Ok(Notification::Relist), owned))
+    };
+    stream::once(first).flat_map(|owned| {
+        stream::unfold(owned, async |mut owned| {
+            if owned.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+            Some((Ok(Notification::Relist), owned))
+        })
     })
 }

@@ -245,6 +245,12 @@ async fn a_heartbeat_is_taken_once_and_only_with_the_current_token() -> Result<(
         StatusCode::UNAUTHORIZED
     );
 
+    let mut other_epoch = fixture.heartbeat(Uuid::new_v4(), 1, Vec::new());
+    other_epoch.epoch += 1;
+    let (status, detail) = problem(fixture.post("heartbeat", Some(&token), &other_epoch).await?).await?;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    assert!(detail.contains("epoch"), "{detail}");
+
     let answer = fixture.post("heartbeat", Some(&token), &heartbeat).await?;
     assert_eq!(answer.status(), StatusCode::OK);
     let answer: HeartbeatAnswer = answer.json().await?;

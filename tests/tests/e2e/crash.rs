@@ -69,6 +69,7 @@ async fn all_active_with_one_droplet_each(world: &World, environments: &[String]
         }
     })
     .await;
+    assert_eq!(world.twins(), []);
     for environment in environments {
         let droplets = world.droplets(environment).await;
         assert_eq!(droplets.len(), 1, "{environment}: {droplets:?}");
