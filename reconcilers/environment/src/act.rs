@@ -10,10 +10,10 @@ use crate::{
     status::event,
 };
 use agent_api::Bootstrap;
-use digitalocean::{DropletCreate, ImageRef, Refusal};
+use digitalocean::{Client, DropletCreate, ImageRef, Refusal};
 use model::{
-    DropletId, Environment, EnvironmentId, EnvironmentRecord, Event, EventType, Intent, IntentKind, IntentOutcome,
-    record::Subject, tags,
+    DropletId, Environment, EnvironmentId, EnvironmentRecord, Event, EventType, InstallationId, Intent, IntentKind,
+    IntentOutcome, record::Subject, tags,
 };
 use runtime::Error;
 use schema::Fence;
@@ -43,14 +43,20 @@ impl EnvironmentReconciler {
                 Ok(())
             }
             Action::ChangeDroplet { droplet, change, cause } => self.change(id, *droplet, change, *cause).await,
-            Action::RecordDropletGone { .. } => {
+            Action::RecordDropletGone { droplet } => {
                 let recorded = self.database.tombstone_droplet_gone(&self.fence(id)?, id).await;
-                recorded.map_err(|error| failure::database(&error))
+                recorded.map_err(|error| failure::database(&error))?;
+                let (message, cause) = (format!("droplet {droplet} is gone"), Cause::DropletGone(*droplet));
+                self.record(event(id, EventType::Normal, "DropletGone", message, cause)).await;
+                Ok(())
             }
             Action::DeleteDroplet { droplet, cause } => self.delete(id, *droplet, *cause).await,
             Action::FinishTombstone => {
                 let finished = self.database.tombstone_finish(&self.fence(id)?, id).await;
                 finished.map_err(|error| failure::database(&error))?;
+                let message = "nothing of the deleted environment is left";
+                self.record(event(id, EventType::Normal, "TombstoneFinished", message, Cause::RowDeleted))
+                    .await;
                 self.outbox.clear(id);
                 self.fleet.forget(id);
                 Ok(())
@@ -173,34 +179,13 @@ impl EnvironmentReconciler {
     /// Destroys a droplet, if its tags say at this moment still that it is ours: lists may be older than the last word.
     async fn delete(&self, id: EnvironmentId, droplet: DropletId, cause: Cause) -> Result<(), Error> {
         self.fence(id)?;
-        if self.destroy(id, droplet).await? {
+        if delete_ours(&self.client, &self.config.installation, id, droplet).await? {
             let message = format!("the delete of droplet {droplet} was accepted");
             self.record(event(id, EventType::Normal, "DropletDeleted", message, cause))
                 .await;
         }
         self.outbox.deleted(id, droplet, self.moment());
         Ok(())
-    }
-
-    /// Whether the delete was accepted; if not, there is no such droplet any more.
-    async fn destroy(&self, id: EnvironmentId, droplet: DropletId) -> Result<bool, Error> {
-        let deleted = match self.client.droplet_get(droplet.0).await {
-            Ok(seen) => {
-                let owner = tags::owner(seen.tags.iter().map(String::as_str), &self.config.installation);
-                if owner != Some(id) {
-                    let message =
-                        format!("droplet {droplet} does not carry this environment's tags any more, so it is not deleted");
-                    return Err(Error::retriable("TagsMissing", message));
-                }
-                self.client.droplet_delete(droplet.0).await
-            }
-            Err(error) => Err(error),
-        };
-        match deleted {
-            Ok(()) => Ok(true),
-            Err(error) if error.is_not_found() => Ok(false),
-            Err(error) => Err(failure::cloud(&error)),
-        }
     }
 
     /// Proof that this process works on the environment, while it does.
@@ -214,6 +199,31 @@ impl EnvironmentReconciler {
         if let Err(error) = self.database.event_record(&event).await {
             tracing::warn!(%error, reason = event.reason, "an event could not be recorded");
         }
+    }
+}
+
+/// Deletes a droplet whose tags say at this moment that it is this environment's. Whether the delete was accepted; if not, there is
+/// no such droplet any more.
+pub(crate) async fn delete_ours(
+    client: &Client,
+    installation: &InstallationId,
+    id: EnvironmentId,
+    droplet: DropletId,
+) -> Result<bool, Error> {
+    let deleted = match client.droplet_get(droplet.0).await {
+        Ok(seen) => {
+            if tags::owner(seen.tags.iter().map(String::as_str), installation) != Some(id) {
+                let message = format!("droplet {droplet} does not carry this environment's tags any more, so it is not deleted");
+                return Err(Error::retriable("TagsMissing", message));
+            }
+            client.droplet_delete(droplet.0).await
+        }
+        Err(error) => Err(error),
+    };
+    match deleted {
+        Ok(()) => Ok(true),
+        Err(error) if error.is_not_found() => Ok(false),
+        Err(error) => Err(failure::cloud(&error)),
     }
 }
 

@@ -18,6 +18,7 @@ pub mod decide;
 mod failure;
 pub mod heartbeats;
 pub mod observe;
+pub mod orphan;
 pub mod outbox;
 pub mod policy;
 pub mod project;
@@ -27,6 +28,7 @@ pub mod status;
 pub use action::{Action, Cause, Change};
 pub use heartbeats::Heartbeats;
 pub use observe::Observed;
+pub use orphan::{OrphanReconciler, Orphans};
 pub use policy::Policy;
 pub use status::StatusWrite;
 

@@ -3,8 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a story that breaks off has failed")]
 
-use digitalocean::Client;
-use environment_reconciler::{Config, EnvironmentReconciler, Policy};
+use digitalocean::{Budget, BudgetConfig, Client, DropletAction, DropletCreate, DropletStatus, ImageRef};
+use environment_reconciler::{Config, EnvironmentReconciler, OrphanReconciler, Orphans, Policy};
 use fleet::{Firewalls, Fleet, Limits, Looks, Sweeps};
 use jiff::{SignedDuration, Timestamp};
 use model::{
@@ -14,7 +14,7 @@ use model::{
 use runtime::{Controller, Reflector, ReflectorConfig, reflector};
 use schema::{ConnectOptions, Database, LeaseConfig, LeaseKeeper, RecordSource, Records, Role};
 use simulator::{Fault, FaultRule, Handle, Simulator};
-use std::{sync::Arc, time::Duration};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -50,6 +50,9 @@ impl Story {
         simulator.configure(|settings| {
             settings.boot_ms = 100;
             settings.delete_ms = 100;
+            // The test looks often.
+            settings.requests_per_minute = 1_000_000;
+            settings.requests_per_hour = 1_000_000;
         });
         let users = Database::connect(&ConnectOptions::new(url.clone().into(), None))
             .await
@@ -102,6 +105,19 @@ impl Story {
             },
         };
         tokio::spawn(sweeps.run(shutdown.clone()));
+        let orphans = OrphanReconciler::new(Orphans {
+            database: database.clone(),
+            leases: leases.clone(),
+            client: client.clone(),
+            fleet: fleet.clone(),
+            records: records.clone(),
+            installation: installation.clone(),
+            policy: config.policy.clone(),
+            limits: Limits::default(),
+        });
+        let found = orphans.wakes(Duration::from_secs(1));
+        let orphans = Controller::new(Arc::new(orphans), runtime::Config::default()).wakes(found);
+        tokio::spawn(orphans.run(shutdown.clone()));
         let looks = Looks::new(client.clone(), installation, fleet.clone(), Limits::default());
         let key = "07".repeat(32).parse().unwrap();
         let reconciler = EnvironmentReconciler::new(database, leases, client, fleet, looks, key, config, records);
@@ -191,6 +207,18 @@ impl Story {
 
     fn live(&self) -> Vec<u64> {
         self.simulator.droplets().iter().map(|droplet| droplet.id).collect()
+    }
+
+    async fn until_droplet<F: Future<Output = bool>>(&self, what: &str, holds: impl Fn() -> F) {
+        let end = tokio::time::Instant::now() + PATIENCE;
+        while !holds().await {
+            assert!(
+                tokio::time::Instant::now() < end,
+                "never: {what}: {:?}",
+                self.simulator.droplets()
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     async fn until_none_is_live(&self) {
@@ -336,4 +364,182 @@ async fn a_deleted_row_and_a_replica_that_dies_leave_nothing() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     story.end().await;
+}
+
+/// The test's own hands on the cloud, with a budget of their own that is never short.
+fn hands(story: &Story) -> Client {
+    let plenty = NonZeroU32::new(1_000_000).unwrap();
+    let budget = Budget::new(BudgetConfig {
+        per_minute: plenty,
+        per_hour: plenty,
+        ..BudgetConfig::default()
+    });
+    let config = digitalocean::Config::new(story.simulator.base_url().clone(), "token".into());
+    Client::new(digitalocean::Config { budget, ..config }).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_else_does_to_a_droplet_is_undone() {
+    let mut story = Story::begin().await;
+    let hands = hands(&story);
+    story.project = Some(project(&story).await);
+    story.serve().await;
+    let id = story.insert("nyc3").await;
+    let row = story.launch(id).await;
+    let droplet = row.status.droplet_id.unwrap().0;
+    story
+        .until_droplet("in the project", || async {
+            members(&hands, story.project.as_deref().unwrap()).await == [droplet]
+        })
+        .await;
+
+    // Another name, no tags, no power: one after the other, and each is corrected.
+    let rename = DropletAction::Rename { name: "mine".to_owned() };
+    hands.droplet_action(droplet, &rename).await.unwrap();
+    let name = format!("toolplane-{id}");
+    story
+        .until_droplet("renamed", || async {
+            let seen = hands.droplet_get(droplet).await.unwrap();
+            seen.name == name && !seen.locked
+        })
+        .await;
+    for tag in [
+        "toolplane:installation:test".to_owned(),
+        format!("toolplane:environment:{id}"),
+    ] {
+        hands.tag_delete(&tag).await.unwrap();
+    }
+    story
+        .until_droplet("tagged", || async {
+            hands.droplet_get(droplet).await.unwrap().tags.len() == 4
+        })
+        .await;
+    hands.droplet_action(droplet, &DropletAction::PowerOff).await.unwrap();
+    story
+        .until_droplet("off", || async {
+            hands.droplet_get(droplet).await.unwrap().status == DropletStatus::Off
+        })
+        .await;
+    story
+        .until_droplet("on", || async {
+            hands.droplet_get(droplet).await.unwrap().status == DropletStatus::Active
+        })
+        .await;
+    assert_eq!(story.live(), [droplet], "all of it is the same droplet");
+    story.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_size_is_reached_in_place_or_named_as_unreachable() {
+    let mut story = Story::begin().await;
+    let hands = hands(&story);
+    let id = story.insert("nyc3").await;
+    let row = story.launch(id).await;
+    let droplet = row.status.droplet_id.unwrap().0;
+    story.want(id, |spec| spec.size = "s-2vcpu-4gb".into()).await;
+    story
+        .until_droplet("resized", || async {
+            let seen = hands.droplet_get(droplet).await.unwrap();
+            seen.size_slug == "s-2vcpu-4gb" && seen.disk == 25 && seen.status == DropletStatus::Active
+        })
+        .await;
+    story.agent(id).await;
+    let row = story
+        .until(id, "settled", |row| row.status.conditions.holds("Reconciled"))
+        .await;
+    assert_eq!(row.status.conditions.get("ToolsStopped"), None);
+
+    story.want(id, |spec| spec.size = "s-1vcpu-512mb-10gb".into()).await;
+    let row = story.until(id, "refused", |row| row.status.error_message.is_some()).await;
+    let message = row.status.error_message.unwrap();
+    assert!(
+        message.starts_with("size_slug: ") && message.contains("cannot shrink"),
+        "{message}"
+    );
+    assert_eq!(row.status.phase, EnvironmentPhase::Active);
+    assert_eq!(story.live(), [droplet]);
+    story.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_orphan_goes_and_what_others_tagged_stays() {
+    let mut story = Story::begin().await;
+    let (hands, nobody) = (hands(&story), EnvironmentId::random());
+    let id = story.insert("nyc3").await;
+    let row = story.launch(id).await;
+    let own = row.status.droplet_id.unwrap().0;
+    let foreign = tagged(
+        &hands,
+        &[
+            "toolplane".to_owned(),
+            "toolplane:installation:other".to_owned(),
+            format!("toolplane:environment:{nobody}"),
+        ],
+    )
+    .await;
+    let orphan = tagged(
+        &hands,
+        &[
+            "toolplane".to_owned(),
+            "toolplane:installation:test".to_owned(),
+            format!("toolplane:environment:{nobody}"),
+        ],
+    )
+    .await;
+    story
+        .until_droplet("the orphan is gone", || async { !story.live().contains(&orphan) })
+        .await;
+    let mut live = story.live();
+    live.sort_unstable();
+    assert_eq!(live, [own, foreign]);
+    let events = story.users.event_list(Some(nobody), 10).await.unwrap();
+    assert!(events.iter().any(|seen| seen.event.reason == "OrphanDeleted"), "{events:?}");
+    story.end().await;
+}
+
+async fn tagged(hands: &Client, tags: &[String]) -> u64 {
+    let create = DropletCreate {
+        name: "made-by-hand".to_owned(),
+        region: "nyc3".to_owned(),
+        size: "s-1vcpu-1gb".to_owned(),
+        image: ImageRef::Slug("ubuntu-22-04-x64".to_owned()),
+        tags: tags.to_vec(),
+        user_data: None,
+        vpc_uuid: None,
+        ssh_keys: Vec::new(),
+        monitoring: false,
+        ipv6: false,
+    };
+    hands.droplet_create(&create).await.unwrap().droplet.id
+}
+
+/// A project beside the default one; the client makes none.
+async fn project(story: &Story) -> String {
+    let url = story.simulator.base_url().join("v2/projects").unwrap();
+    let body = serde_json::json!({"name": "tools", "purpose": "tools"});
+    let request = reqwest::Client::builder()
+        .no_proxy()
+        .build()
+        .unwrap()
+        .post(url)
+        .bearer_auth("token")
+        .json(&body);
+    let answer: serde_json::Value = request
+        .send()
+        .await
+        .unwrap()
+        .error_for_status()
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    answer["project"]["id"].as_str().unwrap().to_owned()
+}
+
+async fn members(hands: &Client, project: &str) -> Vec<u64> {
+    let listed = hands.project_resource_list(project).await.unwrap();
+    listed
+        .iter()
+        .filter_map(|member| member.urn.strip_prefix("do:droplet:")?.parse().ok())
+        .collect()
 }

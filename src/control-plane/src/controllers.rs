@@ -35,6 +35,11 @@ pub(crate) fn start_controllers(prepared: &Prepared, keeper: &LeaseKeeper, parts
     let sweeps = sweeps(prepared, keeper, droplets_seen.clone(), firewalls_seen.clone());
     starting.run("fleet sweeps", move |shutdown| sweeps.run(shutdown).boxed());
 
+    let orphans = reconcilers::orphans(prepared, keeper, droplets_seen.clone(), records.clone());
+    let wakes = orphans.wakes(prepared.config.fleet_sweep);
+    let orphans = starting.controller(Arc::new(orphans)).wakes(wakes);
+    starting.control(orphans, std::future::ready(()));
+
     let environments = Arc::new(reconcilers::environments(prepared, keeper, droplets_seen, records.clone()));
     let listening = Arc::clone(&environments);
     starting.run("heartbeats", move |shutdown| listening.background(shutdown).boxed());

@@ -3,7 +3,7 @@
 
 use crate::{ReplicaConfig, prepared::Prepared};
 use agent_api::Agents;
-use environment_reconciler::EnvironmentReconciler;
+use environment_reconciler::{EnvironmentReconciler, OrphanReconciler, Orphans};
 use firewall_reconciler::{BaseFirewallReconciler, FirewallReconciler};
 use fleet::{Firewalls, Fleet, Looks};
 use instance_reconciler::InstanceReconciler;
@@ -47,6 +47,25 @@ pub(crate) fn environments(
         told,
         records,
     )
+}
+
+pub(crate) fn orphans(
+    prepared: &Prepared,
+    keeper: &LeaseKeeper,
+    fleet: Fleet,
+    records: Store<EnvironmentId, EnvironmentRecord>,
+) -> OrphanReconciler {
+    let config = &prepared.config;
+    OrphanReconciler::new(Orphans {
+        database: prepared.database.clone(),
+        leases: keeper.clone(),
+        client: prepared.digitalocean.clone(),
+        fleet,
+        records,
+        installation: config.installation.clone(),
+        policy: config.environment.clone(),
+        limits: config.breaker,
+    })
 }
 
 pub(crate) fn instances(

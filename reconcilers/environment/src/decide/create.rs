@@ -111,7 +111,7 @@ fn refused(scene: &Scene<'_>, row: &Environment, intent: &Intent, draft: &mut Dr
             progress: Progress::Held,
         };
     }
-    create(row, draft)
+    again(scene, row, draft)
 }
 
 /// The droplet was seen, or named by an answer, so short a time ago that its absence from a read proves nothing.
@@ -140,7 +140,8 @@ pub(super) fn leaving(scene: &Scene<'_>, kept: &Droplet, draft: &mut Draft<'_>) 
     }
 }
 
-/// There is no droplet any more, or never was one. One for the place of another comes only where that one's end is believed.
+/// There is no droplet any more, or never was one. Only the very first is created whatever is missing from the fleet: any other may
+/// be in the place of one that is only not seen.
 fn again(scene: &Scene<'_>, row: &Environment, draft: &mut Draft<'_>) -> Steps {
     if scene.intent().is_none() && row.status.droplet_id.is_none() {
         return create(row, draft);

@@ -7,7 +7,7 @@ mod resize;
 
 use super::world::{Fault, World, secs};
 use crate::status::condition;
-use fleet::{DropletState, Sighting};
+use fleet::DropletState;
 use model::{
     EnvironmentDesiredState::{Active, Deleted},
     EnvironmentPhase, InstanceReport, InstanceState, IntentId, Stamp,
