@@ -333,12 +333,7 @@ async fn changed_rows(
 }
 
 /// Stores what stands differently than before.
-async fn store(
-    connection: &mut PgConnection,
-    kind: FleetKind,
-    number: i64,
-    rows: &[FleetRow],
-) -> Result<(), Error> {
+async fn store(connection: &mut PgConnection, kind: FleetKind, number: i64, rows: &[FleetRow]) -> Result<(), Error> {
     sqlx::query!(
         "insert into fleet_resources (kind, key, environment_id, seen, standing, since, changed)
         select $1, key, environment_id, seen, standing, since, $2

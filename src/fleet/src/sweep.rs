@@ -67,6 +67,7 @@ pub(crate) async fn run(database: Database, leases: LeaseKeeper, client: Client,
         ledger: None,
         confirmation: Confirmation::default(),
         last: None,
+        soon: false,
     };
     // Each on its own: a list of droplets that does not come is no reason not to list firewalls.
     let (droplets, firewalls) = (sweeper(FleetKind::Droplets), sweeper(FleetKind::Firewalls));
@@ -84,6 +85,8 @@ struct Sweeper {
     ledger: Option<(Fence, Ledger)>,
     confirmation: Confirmation,
     last: Option<Last>,
+    /// Whether the next sweep is due at once.
+    soon: bool,
 }
 
 /// What the next sweep's time depends on.
@@ -101,7 +104,7 @@ impl Sweeper {
         loop {
             ticks.tick().await;
             let Some(fence) = self.leases.fence(SWEEPING_SHARD) else {
-                (self.ledger, self.last) = (None, None);
+                (self.ledger, self.last, self.soon) = (None, None, false);
                 continue;
             };
             if let Err(error) = self.sweep_when_due(&fence).await {
@@ -113,7 +116,10 @@ impl Sweeper {
     }
 
     async fn sweep_when_due(&mut self, fence: &Fence) -> Result<(), Failure> {
-        if let Some(last) = self.last {
+        if self.last.is_none() {
+            self.last = self.last_of_others().await?;
+        }
+        if let Some(last) = self.last.filter(|_| !self.soon) {
             let stir = match self.source.kind() {
                 FleetKind::Droplets => self.database.fleet_stir().await?,
                 // Whoever works on a firewall reads it.
@@ -123,6 +129,7 @@ impl Sweeper {
                 return Ok(());
             }
         }
+        self.soon = false;
         let began = Instant::now();
         // Also a sweep that fails waits for its time.
         let before = self.last.map_or(0, |last| last.pages);
@@ -138,6 +145,17 @@ impl Sweeper {
             withheld,
         });
         Ok(())
+    }
+
+    /// The sweep of whoever had the lease before: who takes it over need not sweep at once.
+    async fn last_of_others(&self) -> Result<Option<Last>, Failure> {
+        let sweep = self.database.fleet_sweep_get(self.source.kind()).await?;
+        let began = sweep.age.and_then(|age| Instant::now().checked_sub(age.unsigned_abs()));
+        Ok(began.map(|began| Last {
+            began,
+            pages: 0,
+            withheld: sweep.withheld.is_some(),
+        }))
     }
 
     /// One sweep. Returns how many were listed, and whether they are in doubt.
@@ -195,21 +213,26 @@ impl Sweeper {
         let pause = self.config.limits.pause;
         for key in self.confirmation.next(missing, pause, jiff::Timestamp::now()) {
             let Some(row) = ledger.get(&key) else { continue };
-            if self.source.is_there(row).await? {
-                self.confirmation.there();
-                tracing::warn!(
-                    kind = self.source.kind().as_str(),
-                    key,
-                    "is missing from the list, but is there"
-                );
-                return Ok(());
+            match self.source.is_there(row).await {
+                Ok(false) => self.confirmation.gone(key, jiff::Timestamp::now()),
+                Ok(true) => {
+                    self.confirmation.there();
+                    let kind = self.source.kind().as_str();
+                    tracing::warn!(kind, key, "is missing from the list, but is there");
+                    return Ok(());
+                }
+                Err(Failure::Cloud(error)) => {
+                    // What was answered before still counts; the next sweep asks on.
+                    tracing::warn!(%error, key, "could not be asked for");
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
             }
-            self.confirmation.gone(key, jiff::Timestamp::now());
         }
         if self.confirmation.is_complete(missing) {
             self.database.fleet_confirm(fence, self.source.kind()).await?;
             // The next sweep need not wait.
-            self.last = None;
+            self.soon = true;
         }
         Ok(())
     }
