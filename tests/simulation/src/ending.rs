@@ -4,12 +4,14 @@
 //! now; and what belongs to others is all there.
 
 use crate::{invariants::open_ports, world::World};
-use model::{EnvironmentDesiredState, EnvironmentId, EnvironmentPhase};
+use firewall_reconciler::{Policy, rules};
+use fleet::spelling::normalised;
+use model::{DropletId, EnvironmentDesiredState, EnvironmentId, EnvironmentPhase, tags};
 use std::collections::BTreeSet;
 
 impl World {
     /// What is not yet as it has to be in the end; `None` when all is well.
-    pub fn unsettled(&self) -> Option<String> {
+    pub fn unsettled(&self, policy: &Policy) -> Option<String> {
         let foreign = self.cloud.droplets.values().find(|real| {
             let theirs = real.shown.tags.iter().any(|tag| tag == "toolplane:installation:other");
             theirs && !real.lives(self.now)
@@ -22,7 +24,7 @@ impl World {
         }
         self.environments.iter().find_map(|id| {
             let missing = match self.database.rows.get(id) {
-                Some(row) if row.spec.desired_state == EnvironmentDesiredState::Active => self.wanted_but(*id, row),
+                Some(row) if row.spec.desired_state == EnvironmentDesiredState::Active => self.wanted_but(policy, *id, row),
                 Some(row) if row.status.phase != EnvironmentPhase::Deleted => {
                     Some(format!("its phase is {:?}", row.status.phase))
                 }
@@ -48,7 +50,7 @@ impl World {
         firewall.map(|(firewall, _)| format!("it is not wanted, and {firewall} is there"))
     }
 
-    fn wanted_but(&self, id: EnvironmentId, row: &model::Environment) -> Option<String> {
+    fn wanted_but(&self, policy: &Policy, id: EnvironmentId, row: &model::Environment) -> Option<String> {
         let droplets = self.droplets_of(id);
         let [droplet] = droplets[..] else {
             return Some(format!("it is wanted, and its droplets are {droplets:?}"));
@@ -69,6 +71,18 @@ impl World {
         if *real.shown.size_slug != *row.spec.size {
             return Some(format!("droplet {droplet} is of size {}", real.shown.size_slug));
         }
+        let carries = |tag: &String| real.shown.tags.contains(tag);
+        let missing = [
+            tags::TOOLPLANE.to_owned(),
+            tags::installation(&self.installation),
+            tags::environment(id),
+        ];
+        if !missing.iter().all(carries) || real.shown.name != tags::droplet_name(id) {
+            return Some(format!(
+                "droplet {droplet} is {} with the tags {:?}",
+                real.shown.name, real.shown.tags
+            ));
+        }
         let mut ports = BTreeSet::new();
         for instance in self.database.wanted_instances(id) {
             if !agent.serves(instance.id) {
@@ -79,6 +93,16 @@ impl World {
             ports.extend(told.map(|told| told.port));
         }
         let open = open_ports(&self.cloud, self.now, droplet);
-        (open != ports).then(|| format!("ports {open:?} of droplet {droplet} are open, and tools run at {ports:?}"))
+        if open != ports {
+            return Some(format!(
+                "ports {open:?} of droplet {droplet} are open, and tools run at {ports:?}"
+            ));
+        }
+        let (whole, _) = rules::environment(&self.installation, id, DropletId(droplet), &ports, &policy.sources);
+        let wall = self
+            .cloud
+            .firewall(&whole.name)
+            .map(|(_, wall)| normalised(wall.spec.clone()));
+        (wall.as_ref() != Some(&whole)).then(|| format!("its firewall is {wall:?}"))
     }
 }

@@ -56,7 +56,7 @@ pub struct Ending {
     pub passes: u64,
     /// Writes that came with an epoch that was over, and were refused.
     pub refused: u64,
-    /// Creates that arrived beside another droplet because their process was stopped in the middle of sending.
+    /// What arrived too late to be called back, because its process was stopped in the middle of sending it.
     pub excused: u64,
     /// When it had come to rest, in seconds since the story began.
     pub seconds: i64,
@@ -132,7 +132,7 @@ async fn tell(seed: u64, script: Script, sabotage: Sabotage, told: bool) -> Endi
 }
 
 async fn come_to_rest(simulation: &mut Simulation, until: Millis) {
-    while let Some(missing) = simulation.world.unsettled() {
+    while let Some(missing) = simulation.unsettled() {
         if simulation.world.invariants.violation().is_some() {
             return;
         }
@@ -149,9 +149,10 @@ async fn come_to_rest(simulation: &mut Simulation, until: Millis) {
 
 /// Ten rounds in which every key is worked on again, and nothing is left to do.
 async fn stay_at_rest(simulation: &mut Simulation) {
-    // What was on its way may arrive.
-    let next = simulation.world.now + seconds(130);
+    // What stopped processes were about to send arrives at last, and may be put right.
+    let next = simulation.world.now + seconds(230);
     simulation.run_until(next).await;
+    come_to_rest(simulation, next + PATIENCE).await;
     let before = simulation.world.invariants.effects;
     for _ in 0..10 {
         simulation.wake_everything();
@@ -165,7 +166,7 @@ async fn stay_at_rest(simulation: &mut Simulation) {
             .invariants
             .violated(format!("it had come to rest, and then did {done} things more"));
     }
-    if let Some(missing) = simulation.world.unsettled() {
+    if let Some(missing) = simulation.unsettled() {
         simulation
             .world
             .invariants

@@ -66,7 +66,7 @@ fn many(first: u64, seeds: u64, sabotage: Sabotage) -> ExitCode {
     #[allow(clippy::cast_precision_loss)] // it is for people
     let rate = soaked.seeds as f64 / took;
     println!(
-        "{} seeds came to rest in {took:.1} s: {rate:.0} seeds/s, {} passes, {} stale writes refused, {} late creates tidied up",
+        "{} seeds came to rest in {took:.1} s: {rate:.0} seeds/s, {} passes, {} stale writes refused, {} late arrivals put right",
         soaked.seeds, soaked.passes, soaked.refused, soaked.excused
     );
     ExitCode::SUCCESS

@@ -61,6 +61,10 @@ pub struct Memory {
     pub pushed: BTreeMap<EnvironmentId, Stamp>,
     /// The sizes, and when they were read.
     pub sizes: Option<(Arc<[Size]>, Millis)>,
+    /// Since when droplets of these were in sight without a record.
+    pub orphans: BTreeMap<EnvironmentId, Millis>,
+    /// So many are orphans that none is believed to be one.
+    pub crowd: bool,
     /// Which sweep of each kind it has loaded, and for which shards.
     pub loaded: BTreeMap<&'static str, (i64, Vec<u16>)>,
     /// What it sweeps by, while that is its turn.
@@ -75,6 +79,8 @@ pub struct Process {
     pub wire: Wire,
     /// What it has and has not sent: the real one.
     pub outbox: Outbox,
+    /// What it has sent about orphans.
+    pub orphans: Outbox,
     /// The droplets that it has seen: the real memory of them.
     pub fleet: Fleet,
     /// The firewalls that it has seen.
@@ -99,6 +105,7 @@ impl Process {
             holder,
             wire: Wire::default(),
             outbox: Outbox::default(),
+            orphans: Outbox::default(),
             fleet: Fleet::new(),
             firewalls: Firewalls::new(setup.installation.clone()),
             setup,

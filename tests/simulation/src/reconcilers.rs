@@ -7,11 +7,13 @@ mod environment;
 mod firewall;
 mod instance;
 mod looks;
+pub mod orphan;
 pub mod sweep;
 
 pub use environment::EnvironmentModel;
 pub use firewall::FirewallModel;
 pub use instance::InstanceModel;
+pub use orphan::OrphanModel;
 pub use sweep::shown;
 
 /// Which loop.
@@ -23,13 +25,15 @@ pub enum Kind {
     Firewall,
     /// Desired sets.
     Instance,
+    /// Droplets of environments that are not on record.
+    Orphan,
     /// The fleet; its one key is [`sweep::KEY`].
     Sweep,
 }
 
 impl Kind {
     /// Each of them.
-    pub const ALL: [Self; 4] = [Self::Environment, Self::Firewall, Self::Instance, Self::Sweep];
+    pub const ALL: [Self; 5] = [Self::Environment, Self::Firewall, Self::Instance, Self::Orphan, Self::Sweep];
 
     /// Those that work on environments.
     pub const OF_ENVIRONMENTS: [Self; 3] = [Self::Environment, Self::Firewall, Self::Instance];

@@ -7,7 +7,7 @@
 use crate::{
     moment::{Millis, seconds},
     process::Process,
-    reconcilers::{EnvironmentModel, FirewallModel, InstanceModel, Kind, sweep},
+    reconcilers::{EnvironmentModel, FirewallModel, InstanceModel, Kind, OrphanModel, sweep},
 };
 use futures::{FutureExt, StreamExt, stream, stream::BoxStream};
 use model::EnvironmentId;
@@ -116,6 +116,7 @@ impl Alive {
             Kind::Environment => Box::pin(pass(EnvironmentModel::new(Arc::clone(&process)), key, process)),
             Kind::Firewall => Box::pin(pass(FirewallModel::new(Arc::clone(&process)), key, process)),
             Kind::Instance => Box::pin(pass(InstanceModel::new(Arc::clone(&process)), key, process)),
+            Kind::Orphan => Box::pin(pass(OrphanModel::new(Arc::clone(&process)), key, process)),
             Kind::Sweep => Box::pin(sweep::sweep(process)),
         };
         self.loops.get_mut(&kind)?.running.insert(key, pass);

@@ -17,7 +17,7 @@ use crate::{
     invariants::Invariants,
     moment::{Millis, seconds},
     process::{Process, Setup},
-    reconcilers::{Kind, sweep},
+    reconcilers::{Kind, orphan, sweep},
     replica::{Alive, Polled, Replica},
     sabotage::Sabotage,
     schedule::{Faults, Script},
@@ -275,6 +275,7 @@ impl Simulation {
             Event::Poll(to) => {
                 self.after(POLL, Event::Poll(to));
                 self.follow(to);
+                self.look_for_orphans(to);
             }
             Event::Start(replica) => self.start(replica),
             Event::Die(at) => self.die(at),
@@ -501,6 +502,19 @@ impl Simulation {
                 .violated(format!("a sweep cannot be understood: {error}"));
         }
         self.wake_changed(to.replica);
+        self.work(to.replica);
+    }
+
+    /// `OrphanReconciler::wakes`.
+    fn look_for_orphans(&mut self, to: Address) {
+        let (now, origin) = (self.world.now, self.origin);
+        let Some(alive) = &mut self.replicas[to.replica].alive else {
+            return;
+        };
+        let process = Arc::clone(&alive.process);
+        for id in orphan::found(&process) {
+            alive.wake(Kind::Orphan, id, now, origin);
+        }
         self.work(to.replica);
     }
 

@@ -21,7 +21,7 @@ pub struct Soaked {
     pub passes: u64,
     /// Writes under an epoch that was over, all refused.
     pub refused: u64,
-    /// Creates that arrived beside another droplet because their process was stopped in the middle of sending.
+    /// What arrived too late to be called back, because its process was stopped in the middle of sending it.
     pub excused: u64,
 }
 

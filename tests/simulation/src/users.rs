@@ -134,6 +134,11 @@ impl Simulation {
         self.notify();
     }
 
+    /// What is not yet as it has to be in the end.
+    pub(crate) fn unsettled(&self) -> Option<String> {
+        self.world.unsettled(&self.setup.firewalls)
+    }
+
     /// Every key is worked on again.
     pub(crate) fn wake_everything(&mut self) {
         for index in 0..self.replicas.len() {
@@ -332,25 +337,28 @@ impl World {
         Some(id.clone())
     }
 
-    /// People tidy up what only people can: nothing stays paused, and droplets that nobody wants have their tags again.
+    /// People tidy up what only people can: nothing stays paused, no size is wanted that is out of reach, and droplets carry the tags
+    /// by which they are listed: the breaker withholds everything while the list lacks them all, and tells an operator.
     fn calm(&mut self) {
         let now: Millis = self.now;
         for id in self.environments.clone() {
-            self.database.specify(id, |spec| spec.paused = false);
+            // A disk never shrinks, so the smaller size may be out of reach for good.
+            let edited = self.database.rows.get(&id).is_some_and(|row| row.generation > 1);
+            self.database.specify(id, |spec| {
+                spec.paused = false;
+                if edited {
+                    spec.size = SIZES[1].into();
+                }
+            });
         }
-        let wanted: Vec<EnvironmentId> = self.wanted().collect();
         let agents = &self.agents;
         for (id, real) in self.cloud.droplets.iter_mut().filter(|(_, real)| real.lives(now)) {
-            let Some(agent) = agents.get(id).filter(|agent| !wanted.contains(&agent.environment)) else {
-                continue;
-            };
-            let environment = agent.environment;
-            real.shown.tags = vec![
-                tags::TOOLPLANE.to_owned(),
-                tags::installation(&self.installation),
-                tags::environment(environment),
-                tags::intent(agent.intent),
-            ];
+            let Some(agent) = agents.get(id) else { continue };
+            for tag in [tags::installation(&self.installation), tags::environment(agent.environment)] {
+                if !real.shown.tags.contains(&tag) {
+                    real.shown.tags.push(tag);
+                }
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use crate::moment::{Millis, seconds, timestamp};
 use jiff::{SignedDuration, Timestamp};
 use model::{EnvironmentDesiredState, EnvironmentId, EnvironmentPhase};
 use schema::{Fence, FleetKind, FleetPublication, FleetRow, FleetSweep, SWEEPING_SHARD, Standing};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What is published of one kind.
 #[derive(Clone, Debug, Default)]
@@ -102,7 +102,7 @@ impl Database {
     }
 
     /// Which of these environments want a droplet.
-    pub fn environment_wanted(&self, ids: &[EnvironmentId]) -> HashSet<EnvironmentId> {
+    pub fn environment_wanted(&self, ids: &[EnvironmentId]) -> BTreeSet<EnvironmentId> {
         let wanted = |id: &&EnvironmentId| {
             let row = self.rows.get(id);
             row.is_some_and(|row| row.spec.desired_state == EnvironmentDesiredState::Active)

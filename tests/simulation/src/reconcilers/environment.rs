@@ -104,7 +104,7 @@ impl EnvironmentModel {
         Ok(())
     }
 
-    async fn destroy(&self, id: EnvironmentId, droplet: DropletId) -> Result<(), Error> {
+    pub(super) async fn destroy(&self, id: EnvironmentId, droplet: DropletId) -> Result<(), Error> {
         let Some(seen) = self.get(droplet).await? else { return Ok(()) };
         let carried = seen.tags.iter().map(String::as_str);
         let owner = tags::owner(carried, &self.0.setup.installation);

@@ -94,7 +94,7 @@ impl FirewallModel {
         spec: FirewallSpec,
         effect: impl FnOnce(&mut World, FirewallSpec) -> Result<T, Refusal> + Send + 'static,
     ) -> Result<Result<T, Refusal>, Error> {
-        let ordered = self.0.change_cloud(told, move |world, _| {
+        let ordered = self.0.change_cloud(told, move |world, arrival| {
             world.invariants.touching_firewall(&world.installation, &spec.name);
             let (now, droplets) = (world.now, spec.droplet_ids.clone());
             let before: Vec<BTreeSet<u16>> = droplets
@@ -104,7 +104,7 @@ impl FirewallModel {
             let done = effect(world, spec);
             for (droplet, before) in droplets.iter().zip(&before) {
                 if let Some(agent) = world.agents.get(droplet) {
-                    world.invariants.opened(&world.cloud, now, agent, before);
+                    world.invariants.opened(&world.cloud, now, agent, before, arrival);
                 }
             }
             done

@@ -81,7 +81,7 @@ async fn one(process: &Process, fence: &Fence, kind: FleetKind) -> Result<(), Er
     let wanted = process.database("ask who is wanted".to_owned(), move |world| {
         world.database.environment_wanted(&absent)
     });
-    let wanted = wanted.await?;
+    let wanted = wanted.await?.into_iter().collect();
     let beside = Beside {
         kind,
         began: before.now,
