@@ -48,7 +48,7 @@ impl Fleet {
 pub(crate) struct Environment {
     here: &'static str,
     banners: Vec<Banner>,
-    environment: EnvironmentView,
+    card: EnvironmentView,
     conditions: Vec<ConditionView>,
     events: Vec<EventView>,
 }
@@ -58,7 +58,7 @@ impl Environment {
         Self {
             here: "",
             banners: banners(std::slice::from_ref(record), now),
-            environment: EnvironmentView::new(record, now),
+            card: EnvironmentView::new(record, now),
             conditions: environment::conditions(record, now),
             events: events.iter().map(|event| EventView::new(event, now)).collect(),
         }
@@ -72,7 +72,7 @@ pub(crate) struct Events {
     here: &'static str,
     banners: Vec<Banner>,
     environment: Option<EnvironmentId>,
-    events: Vec<EventView>,
+    list: Vec<EventView>,
     first: Option<String>,
     next: Option<String>,
 }
@@ -91,7 +91,7 @@ impl Events {
             here: "/events",
             banners: Vec::new(),
             environment,
-            events: events.iter().map(|event| EventView::new(event, now)).collect(),
+            list: events.iter().map(|event| EventView::new(event, now)).collect(),
             first: paged.then(|| address(environment, None)),
             next: last.map(|last| address(environment, Some(last))),
         }

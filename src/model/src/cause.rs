@@ -60,7 +60,7 @@ impl From<String> for Cause {
                 generation: generation.parse().ok()?,
             })
         };
-        specification().unwrap_or_else(|| Self::Observation(Cow::Owned(text)))
+        specification().unwrap_or(Self::Observation(Cow::Owned(text)))
     }
 }
 

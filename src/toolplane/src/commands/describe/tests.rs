@@ -19,16 +19,16 @@ fn settings() -> Settings {
     Settings::load(&BTreeMap::new(), None).unwrap()
 }
 
-fn holder() -> Option<LeaseHolder> {
-    Some(LeaseHolder {
+fn holder() -> LeaseHolder {
+    LeaseHolder {
         name: "host:4242".to_owned(),
         epoch: 7,
         expires_at: now() + SignedDuration::from_secs(9),
-    })
+    }
 }
 
-fn intent(outcome: Option<IntentOutcome>) -> Box<Intent> {
-    Box::new(Intent {
+fn intent(outcome: Option<IntentOutcome>) -> Intent {
+    Intent {
         id: uuid::Uuid::from_u128(0x77).into(),
         environment_id: uuid::Uuid::from_u128(1).into(),
         kind: IntentKind::Create,
@@ -38,7 +38,7 @@ fn intent(outcome: Option<IntentOutcome>) -> Box<Intent> {
         enrolment_expires_at: now(),
         enrolled_key: None,
         outcome,
-    })
+    }
 }
 
 /// The environments that `get`'s tests list: one that is well, with its tools, and one that waits and is paused.
@@ -83,12 +83,12 @@ fn known() -> (Known, Known) {
     let known = |row, tools, firewall| Known {
         record: EnvironmentRecord {
             subject: Subject::Row(row),
-            intent: Some(intent(Some(IntentOutcome::Adopted))),
+            intent: Some(Box::new(intent(Some(IntentOutcome::Adopted)))),
             tools,
             firewall,
         },
         catalog: catalog.clone(),
-        holder: holder(),
+        holder: Some(holder()),
         events: vec![crate::commands::events::tests::recorded(1, 2, ago(200))],
     };
     (
@@ -131,9 +131,9 @@ fn waits(change: impl FnOnce(&mut Known)) -> Option<(String, String)> {
     change(&mut known);
     let row = row(&mut known).clone();
     let settings = Settings {
-        lag_window: Duration::from_secs(120),
-        launch_deadline: Duration::from_secs(600),
-        stop_deadline: Duration::from_secs(60),
+        lag_window: Duration::from_mins(2),
+        launch_deadline: Duration::from_mins(10),
+        stop_deadline: Duration::from_mins(1),
         ..settings()
     };
     let waiting = waits::environment(&known, &row, &settings, now())?;
@@ -152,6 +152,7 @@ fn set(known: &mut Known, kind: &str, status: ConditionStatus, reason: &str, mes
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn what_is_waited_for_and_when_it_goes_on() {
     use ConditionStatus::{False, True};
     let told: Vec<String> = [
@@ -177,7 +178,7 @@ fn what_is_waited_for_and_when_it_goes_on() {
         (
             "an open intent",
             waits(|known| {
-                known.record.intent = Some(intent(None));
+                known.record.intent = Some(Box::new(intent(None)));
                 set(
                     known,
                     "DropletReady",

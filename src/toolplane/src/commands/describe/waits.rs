@@ -28,7 +28,7 @@ pub(crate) fn blocker(conditions: &Conditions) -> Option<&Condition> {
     let detail = |condition: &&Condition| !matches!(&*condition.kind, "Ready" | "Reconciled");
     FIRST
         .iter()
-        .find_map(|kind| named(&kind))
+        .find_map(named)
         .or_else(|| conditions.0.iter().filter(detail).find(open))
         .or_else(|| named(&"Reconciled"))
         .or_else(|| named(&"Ready"))

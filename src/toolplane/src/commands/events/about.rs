@@ -50,15 +50,17 @@ impl About {
             Some(Describable::Instance) => (false, true),
             None => (true, true),
         };
-        if environments && let Listing::Environments(rows) = get::read(database, Kind::Environments, Some(name)).await? {
-            if !rows.is_empty() {
-                return Ok(Self::Environments(rows.iter().map(|row| row.id).collect()));
-            }
+        if environments
+            && let Listing::Environments(rows) = get::read(database, Kind::Environments, Some(name)).await?
+            && !rows.is_empty()
+        {
+            return Ok(Self::Environments(rows.iter().map(|row| row.id).collect()));
         }
-        if instances && let Listing::Instances(rows, _) = get::read(database, Kind::Instances, Some(name)).await? {
-            if !rows.is_empty() {
-                return Ok(Self::Instances(rows.iter().map(|row| row.id).collect()));
-            }
+        if instances
+            && let Listing::Instances(rows, _) = get::read(database, Kind::Instances, Some(name)).await?
+            && !rows.is_empty()
+        {
+            return Ok(Self::Instances(rows.iter().map(|row| row.id).collect()));
         }
         // Events outlive their rows, so a whole id needs none.
         match (name.parse(), kind) {

@@ -95,7 +95,10 @@ mod tests {
     fn each_time_is_printed_once_however_often_it_is_read() {
         let (first, second) = (recorded(1, 1, at(0)), recorded(2, 1, at(5)));
         let mut printed = Printed::new(std::slice::from_ref(&first));
-        assert_eq!(printed.fresh(vec![first.clone(), second.clone()]), [second.clone()]);
+        assert_eq!(
+            printed.fresh(vec![first.clone(), second.clone()]),
+            std::slice::from_ref(&second)
+        );
         assert_eq!(printed.fresh(vec![first.clone(), second.clone()]), []);
         let again = recorded(1, 2, at(6));
         assert_eq!(printed.fresh(vec![second, again.clone()]), [again], "it happened again");

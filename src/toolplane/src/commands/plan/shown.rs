@@ -7,7 +7,7 @@ use crate::{
     manifests::API_VERSION,
 };
 use control_plane::Forecast;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use model::Explanation;
 use serde_json::{Value, json};
 
@@ -101,7 +101,7 @@ fn forecast_lines(forecast: &Forecast, now: Timestamp) -> Vec<String> {
     if let Some(failure) = &forecast.failure {
         lines.push(format!("  {}: not known: {failure}", forecast.reconciler));
     }
-    let waits = forecast.looks_again_in.filter(|pause| pause.is_positive());
+    let waits = forecast.looks_again_in.filter(SignedDuration::is_positive);
     if let Some(at) = waits.and_then(|pause| now.checked_add(pause).ok()) {
         lines.push(format!("  {}: looks again in {}", forecast.reconciler, age(now, at)));
     }
@@ -152,7 +152,6 @@ fn document(planned: &[Planned]) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use jiff::SignedDuration;
     use model::{Cause, EnvironmentId};
 
     fn planned() -> Vec<Planned> {
