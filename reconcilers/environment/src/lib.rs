@@ -94,6 +94,10 @@ pub struct EnvironmentReconciler {
 
 impl EnvironmentReconciler {
     /// A reconciler that has done nothing yet. `fleet` is what it knows of the outside, `looks` tell more, and `records` are those of the shards that `leases` holds.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is a part of its own, and they are put together in one place"
+    )]
     pub fn new(
         database: Database,
         leases: LeaseKeeper,

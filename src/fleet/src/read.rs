@@ -32,7 +32,7 @@ pub fn seen(droplet: &digitalocean::Droplet, id: EnvironmentId, installation: &I
         address: droplet.public_ipv4(),
         created_at: Some(droplet.created_at),
         ours: tags::owner(tags.clone(), installation) == Some(id),
-        missing: missing(tags.clone(), id, installation),
+        missing: missing(&tags, id, installation),
         intent: tags::intent_of(tags),
         size: droplet.size_slug.as_str().into(),
         disk: u32::try_from(droplet.disk).unwrap_or(u32::MAX),
@@ -42,7 +42,11 @@ pub fn seen(droplet: &digitalocean::Droplet, id: EnvironmentId, installation: &I
 }
 
 /// Which tags a droplet lacks to be this environment's; none when its tags say that it is another's.
-fn missing<'a>(tags: impl IntoIterator<Item = &'a str> + Clone, id: EnvironmentId, installation: &InstallationId) -> Box<[Mark]> {
+fn missing<'a>(
+    tags: &(impl IntoIterator<Item = &'a str> + Clone),
+    id: EnvironmentId,
+    installation: &InstallationId,
+) -> Box<[Mark]> {
     if tags::is_foreign(tags.clone(), id, installation) {
         return Box::default();
     }
@@ -63,7 +67,7 @@ mod tests {
     fn what_is_another_s_lacks_nothing_of_ours() {
         let (ours, theirs): (InstallationId, InstallationId) = ("demo".parse().unwrap(), "prod".parse().unwrap());
         let (id, other) = (EnvironmentId::random(), EnvironmentId::random());
-        let lacking = |tags: &[String]| missing(tags.iter().map(String::as_str), id, &ours).to_vec();
+        let lacking = |tags: &[String]| missing(&tags.iter().map(String::as_str), id, &ours).to_vec();
         let all = [tags::TOOLPLANE.to_owned(), tags::installation(&ours), tags::environment(id)];
         assert_eq!(lacking(&all), []);
         assert_eq!(lacking(&all[..1]), [Mark::Installation, Mark::Environment]);
