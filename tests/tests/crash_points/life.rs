@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(40);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(15);
 /// For how long nothing may be changed before the end counts as reached: what follows from it are events and statuses.
-const TAIL: Duration = Duration::from_millis(150);
+const TAIL: Duration = Duration::from_millis(400);
 /// How many passes have to find nothing to do.
 const PASSES: u32 = 10;
 /// How many requests one sweep makes, of an account as small as this.

@@ -124,6 +124,10 @@ fn play_all(lives: Vec<Crashes>) -> Vec<Played> {
                 loop {
                     let Some(crashes) = ahead.lock().unwrap().next() else { break };
                     let played = play(crashes);
+                    // At once: the whole report comes when everything has been played.
+                    for failure in played.iter().filter_map(failure) {
+                        println!("{}", failure.lines().next().unwrap_or_default());
+                    }
                     all.lock().unwrap().extend(played);
                 }
             });

@@ -2,10 +2,13 @@
 
 use crate::world::World;
 use agent_api::TOOL_PORTS;
-use digitalocean::{DropletAction, InboundRule, Ports};
-use model::{EnvironmentDesiredState, EnvironmentPhase, InstanceDesiredState, InstancePhase};
+use digitalocean::{DropletAction, InboundRule, Ports, Resource};
+use model::{ConditionStatus, EnvironmentDesiredState, EnvironmentPhase, InstanceDesiredState, InstancePhase, tags};
 use simulator::What;
 use std::fmt;
+
+/// What the droplet is resized to.
+const LARGER: &str = "s-2vcpu-2gb";
 
 /// In the order of one life: each begins where the one before has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -16,6 +19,12 @@ pub(crate) enum Scenario {
     Add,
     /// The tool gets another version.
     Upgrade,
+    /// The environment gets another size.
+    Resize,
+    /// Somebody takes a tag off the droplet.
+    DriftUntagged,
+    /// Somebody gives the droplet another name.
+    DriftRenamed,
     /// Somebody switches the droplet off.
     DriftOff,
     /// Somebody destroys the droplet.
@@ -31,10 +40,13 @@ pub(crate) enum Scenario {
 }
 
 impl Scenario {
-    pub(crate) const LIFE: [Self; 9] = [
+    pub(crate) const LIFE: [Self; 12] = [
         Self::Create,
         Self::Add,
         Self::Upgrade,
+        Self::Resize,
+        Self::DriftUntagged,
+        Self::DriftRenamed,
         Self::DriftOff,
         Self::DriftGone,
         Self::Remove,
@@ -49,6 +61,23 @@ impl Scenario {
             Self::Create => world.want(|_| ()).await,
             Self::Add => world.want_tool(|_| ()).await,
             Self::Upgrade => world.want_tool(|tool| tool.version_to_run = "2".to_owned()).await,
+            Self::Resize => world.want(|environment| environment.size = LARGER.into()).await,
+            Self::DriftUntagged => {
+                let droplet = Resource::droplet(world.droplets()[0].id);
+                world.cloud.tag_resources_remove(tags::TOOLPLANE, &[droplet]).await.unwrap();
+            }
+            Self::DriftRenamed => {
+                let droplet = world.droplets()[0].id;
+                let name = "renamed".to_owned();
+                world
+                    .cloud
+                    .droplet_action(droplet, &DropletAction::Rename { name })
+                    .await
+                    .unwrap();
+                while world.droplets().iter().any(|droplet| droplet.name != "renamed") {
+                    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                }
+            }
             Self::DriftOff => {
                 let droplet = world.droplets()[0].id;
                 world.cloud.droplet_action(droplet, &DropletAction::PowerOff).await.unwrap();
@@ -87,7 +116,13 @@ impl Scenario {
                 active(world, &droplets).await?;
                 ports(world, 0).await
             }
-            Self::Add | Self::DriftOff | Self::DriftGone | Self::Upgrade => {
+            Self::Add
+            | Self::Upgrade
+            | Self::Resize
+            | Self::DriftUntagged
+            | Self::DriftRenamed
+            | Self::DriftOff
+            | Self::DriftGone => {
                 active(world, &droplets).await?;
                 let version = if self == Self::Add { "1" } else { "2" };
                 tool(world, InstancePhase::Running, Some(version)).await?;
@@ -146,6 +181,9 @@ impl fmt::Display for Scenario {
             Self::Create => "create",
             Self::Add => "add",
             Self::Upgrade => "upgrade",
+            Self::Resize => "resize",
+            Self::DriftUntagged => "drift-untagged",
+            Self::DriftRenamed => "drift-renamed",
             Self::DriftOff => "drift-off",
             Self::DriftGone => "drift-gone",
             Self::Remove => "remove",
@@ -169,12 +207,19 @@ async fn active(world: &World, droplets: &[simulator::DropletInfo]) -> Result<()
     let [droplet] = droplets else {
         return Err(format!("droplets: {droplets:?}"));
     };
-    expect("droplet", droplet.status.as_str(), "active")?;
     let record = world.record().await.ok_or("there is no record")?;
     let row = world.row().await.ok_or("there is no row")?;
+    expect("droplet", droplet.status.as_str(), "active")?;
+    expect("size", droplet.size.as_str(), &row.spec.size)?;
+    expect("name", &droplet.name, &tags::droplet_name(row.id))?;
+    let owner = tags::owner(droplet.tags.iter().map(String::as_str), world.installation());
+    expect("owner", owner, Some(row.id))?;
+    expect("tagged", droplet.tags.iter().any(|tag| tag == tags::TOOLPLANE), true)?;
     expect("phase", row.status.phase, EnvironmentPhase::Active)?;
     expect("recorded droplet", row.status.droplet_id.map(|id| id.0), Some(droplet.id))?;
     expect("observed generation", row.status.observed_generation, row.generation)?;
+    let ready = row.status.conditions.get("FirewallReady").map(|condition| condition.status);
+    expect("FirewallReady", ready, Some(ConditionStatus::True))?;
     let intent = record.intent.ok_or("there is no intent")?;
     expect("outcome", intent.outcome, Some(model::IntentOutcome::Adopted))?;
     expect("intent's droplet", intent.droplet_id.map(|id| id.0), Some(droplet.id))
@@ -208,7 +253,12 @@ async fn ports(world: &World, wanted: usize) -> Result<(), String> {
     if firewalls.len() > 1 {
         return Err(format!("{} firewalls", firewalls.len()));
     }
-    expect("open ports", firewalls.iter().sum(), wanted)
+    expect("open ports", firewalls.iter().sum(), wanted)?;
+    let record = world.record().await.ok_or("there is no record")?;
+    let firewall = record.firewall.ok_or("no firewall is on record")?;
+    expect("ports on record", firewall.ports.len(), wanted)?;
+    expect("ports to be closed", firewall.closing.len(), 0)?;
+    expect("firewall", firewall.state, ConditionStatus::True)
 }
 
 async fn no_firewall(world: &World) -> Result<(), String> {

@@ -28,7 +28,10 @@ const BOOKKEEPING: &[&str] = &[
     "requests_settle",
 ];
 
-/// Of what is asked again and again while something is waited for, this many occurrences are points.
+/// What is tried again and again until something else has come to be.
+const REPEATED: &[&str] = &["intent_enrol", "write_refused"];
+
+/// Of what is asked or tried again and again while something is waited for, this many occurrences are points.
 const POLLED: u32 = 2;
 
 /// When a replica ends.
@@ -181,7 +184,7 @@ impl Crasher {
     pub(crate) fn points(&self) -> Vec<Point> {
         let state = self.lock();
         let points = state.begun.iter().flat_map(|(effect, count)| {
-            let polled = !effect.mutating || is_bookkeeping(*effect);
+            let polled = !effect.mutating || is_bookkeeping(*effect) || REPEATED.contains(&effect.name);
             let count = if polled { (*count).min(POLLED) } else { *count };
             (1..=count).map(|nth| Point {
                 effect: effect.to_string(),

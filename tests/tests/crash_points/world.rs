@@ -196,6 +196,11 @@ impl World {
         self.environment.unwrap()
     }
 
+    /// Whose everything of ours is.
+    pub(crate) fn installation(&self) -> &InstallationId {
+        &self.installation.id
+    }
+
     /// The environment's row or tombstone.
     pub(crate) async fn record(&self) -> Option<EnvironmentRecord> {
         self.reader.record_get(self.environment?).await.unwrap()
@@ -282,6 +287,9 @@ impl World {
                 heartbeat: milliseconds(5_000),
                 stop_deadline: milliseconds(2_000),
                 launch_deadline: milliseconds(60_000),
+                shutdown_deadline: milliseconds(500),
+                change_retry: milliseconds(500),
+                resize_retry: milliseconds(1_000),
                 refused_retry: milliseconds(500),
                 busy_retry: milliseconds(200),
                 ..environment_reconciler::Policy::default()
