@@ -167,9 +167,9 @@ impl LeaseKeeper {
             return;
         }
         match timeout(self.config.ttl, self.database.lease_release(self.holder, &shards)).await {
-            Ok(Ok(())) => {
-                tracing::info!(?shards, "shards are handed over");
-                self.publish(|tenures| tenures.released(&shards));
+            Ok(Ok(released)) => {
+                tracing::info!(shards = ?released, "shards are handed over");
+                self.publish(|tenures| tenures.released(&released));
             }
             Ok(Err(error)) => tracing::warn!(%error, "shards could not be handed over; tried again with the next renewal"),
             Err(_) => tracing::warn!("shards could not be handed over in time; tried again with the next renewal"),
@@ -268,24 +268,38 @@ impl Database {
         })
     }
 
-    /// Gives some of what this holder holds back.
-    pub(crate) async fn lease_release(&self, holder: Uuid, shards: &[u16]) -> Result<(), Error> {
+    /// Gives some of what this holder holds back, and says what. A shard with a write under way is not given back before that has
+    /// ended, however long it takes: nothing is ever written under a lease that nobody holds.
+    pub(crate) async fn lease_release(&self, holder: Uuid, shards: &[u16]) -> Result<Vec<u16>, Error> {
         let shards: Vec<i16> = shards.iter().filter_map(|shard| i16::try_from(*shard).ok()).collect();
-        let statement = sqlx::query!(
-            "update leases set holder = null, holder_name = null, expires_at = '-infinity' where holder = $1 and shard = any ($2)",
+        let statement = sqlx::query_scalar!(
+            "with idle as (
+                select shard from leases where holder = $1 and shard = any ($2) for update skip locked
+            )
+            update leases set holder = null, holder_name = null, expires_at = '-infinity'
+            from idle
+            where leases.shard = idle.shard
+            returning leases.shard",
             holder,
             &shards,
         )
-        .execute(&self.pool);
-        self.write("lease_release", statement).await?;
-        Ok(())
+        .fetch_all(&self.pool);
+        let released = self.write("lease_release", statement).await?;
+        Ok(released.into_iter().filter_map(|shard| u16::try_from(shard).ok()).collect())
     }
 
-    /// Gives everything back that this holder holds, and takes it off the replicas.
+    /// Gives everything back that this holder holds, and takes it off the replicas. A shard with a write under way, which nobody
+    /// waits for any more, expires.
     pub(crate) async fn lease_leave(&self, holder: Uuid) -> Result<(), Error> {
         let statement = sqlx::query!(
-            "with gone as (delete from replicas where id = $1)
-            update leases set holder = null, holder_name = null, expires_at = '-infinity' where holder = $1",
+            "with gone as (
+                delete from replicas where id = $1
+            ), idle as (
+                select shard from leases where holder = $1 for update skip locked
+            )
+            update leases set holder = null, holder_name = null, expires_at = '-infinity'
+            from idle
+            where leases.shard = idle.shard",
             holder,
         )
         .execute(&self.pool);

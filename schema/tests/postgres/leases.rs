@@ -297,3 +297,25 @@ async fn who_stops_in_the_middle_of_a_write_does_not_hold_up_the_takeover() {
     two.owns(64).await;
     assert!(announce.await.is_err(), "the transaction is gone");
 }
+
+/// Not even one that outlasts all patience: a write commits under a lease that is held, or not at all.
+#[tokio::test]
+async fn a_shard_is_not_given_back_while_something_is_written_under_its_lease() {
+    let scene = Scene::new().await;
+    let one = Replica::start(&scene, "one", Duration::from_millis(900));
+    one.owns(64).await;
+    let fence = one.keeper.fence(63).unwrap();
+    let mut writing = scene.admin.begin().await.unwrap();
+    sqlx::query("select 1 from leases where shard = 63 and holder = $1 for key share")
+        .bind(fence.holder)
+        .fetch_one(&mut *writing)
+        .await
+        .unwrap();
+    let two = Replica::start(&scene, "two", Duration::from_millis(900));
+    shares(&[&one, &two], &[32, 31]).await;
+    // Several renewals later.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(scene.read("select holder_name from leases where shard = 63").await, ["one"]);
+    writing.commit().await.unwrap();
+    shares(&[&one, &two], &[32, 32]).await;
+}
