@@ -59,6 +59,7 @@ pub enum Denied {
 
 /// A guard that a test has taken away; see the module `sabotage`.
 #[derive(Clone, Copy, Debug, Default)]
+#[allow(clippy::struct_excessive_bools)] // one switch for each guard
 pub struct Loose {
     /// Any fence is taken.
     pub any_epoch: bool,
@@ -126,8 +127,8 @@ impl Database {
     /// Whether a fence proves a lease that is held now, by this clock.
     pub(crate) fn held(&mut self, fence: &Fence, now: Millis) -> Result<(), Denied> {
         let lease = self.leases.get(&fence.shard);
-        let holds = |lease: &&Lease| lease.holder == Some(fence.holder) && lease.epoch == fence.epoch && lease.expires_at > now;
-        if lease.filter(holds).is_some() {
+        let holds = |lease: &Lease| lease.holder == Some(fence.holder) && lease.epoch == fence.epoch && lease.expires_at > now;
+        if lease.is_some_and(holds) {
             return Ok(());
         }
         if self.loose.any_epoch {

@@ -38,19 +38,15 @@ fn main() -> ExitCode {
 fn one(seed: u64, sabotage: Sabotage) -> ExitCode {
     let ending = run(seed, Script::Everything, sabotage, true);
     print!("{}", ending.story);
-    match ending.violation {
-        Some(violation) => {
-            println!("seed {seed} FAILED: {violation}");
-            ExitCode::FAILURE
-        }
-        None => {
-            println!(
-                "seed {seed} came to rest after {} s and {} passes",
-                ending.seconds, ending.passes
-            );
-            ExitCode::SUCCESS
-        }
+    if let Some(violation) = ending.violation {
+        println!("seed {seed} FAILED: {violation}");
+        return ExitCode::FAILURE;
     }
+    println!(
+        "seed {seed} came to rest after {} s and {} passes",
+        ending.seconds, ending.passes
+    );
+    ExitCode::SUCCESS
 }
 
 fn many(first: u64, seeds: u64, sabotage: Sabotage) -> ExitCode {

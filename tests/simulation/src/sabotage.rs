@@ -9,6 +9,7 @@ use jiff::SignedDuration;
 
 /// What is taken away.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools)] // one switch for each guard
 pub struct Sabotage {
     /// The database forgets open intents: nobody finds that a create may be under way.
     pub intents: bool,

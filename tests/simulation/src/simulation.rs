@@ -744,7 +744,8 @@ impl Simulation {
         match errand {
             Some(Errand::Enrol) => self.enrol(droplet),
             Some(Errand::Beat(heartbeat)) => {
-                if !self.world.dice.permille(self.world.faults.agent) {
+                let lost = self.world.dice.permille(self.world.faults.agent);
+                if !lost {
                     let (pause, heartbeat) = (self.world.dice.between(1, 300), Box::new(heartbeat));
                     self.after(
                         pause,

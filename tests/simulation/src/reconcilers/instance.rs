@@ -48,7 +48,7 @@ impl InstanceModel {
 
     async fn push(&self, id: EnvironmentId, address: IpAddr, set: &DesiredSet) -> Result<(), Error> {
         let (pushed, what) = (set.clone(), format!("push set {} to {address}", set.stamp.generation));
-        let sent = self.0.wire.send(To::Agent, what, move |world, _| {
+        let answer = self.0.wire.send(To::Agent, what, move |world, _| {
             world.effect();
             let now = world.now;
             let at = |droplet: &u64| {
@@ -61,7 +61,7 @@ impl InstanceModel {
                 .find(|agent| at(&agent.droplet) && agent.listens(now));
             agent.map(|agent| agent.offer(now, pushed))
         });
-        match sent.await {
+        match answer.await {
             Ok(Some(Push::Taken)) => {
                 self.0.memory().pushed.insert(id, set.stamp);
                 Ok(())

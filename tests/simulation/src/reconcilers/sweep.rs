@@ -65,14 +65,13 @@ async fn one(process: &Process, fence: &Fence, kind: FleetKind) -> Result<(), Er
         .ledgers
         .remove(name)
         .filter(|(held, ..)| *held == fence);
-    let (mut ledger, mut confirmation) = match remembered {
-        Some((_, ledger, confirmation)) => (ledger, confirmation),
-        None => {
-            let rows = process.database(format!("read the ledger of {name}"), move |world| {
-                world.database.fleet_list(kind)
-            });
-            (Ledger::new(rows.await?), Confirmation::default())
-        }
+    let (mut ledger, mut confirmation) = if let Some((_, ledger, confirmation)) = remembered {
+        (ledger, confirmation)
+    } else {
+        let rows = process.database(format!("read the ledger of {name}"), move |world| {
+            world.database.fleet_list(kind)
+        });
+        (Ledger::new(rows.await?), Confirmation::default())
     };
     let listed = process.read_cloud(format!("list all {name}"), move |world| list(world, kind));
     let list = List::Whole(listed.await?);
