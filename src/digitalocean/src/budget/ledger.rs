@@ -88,7 +88,7 @@ struct Block {
 /// The blocks of this process.
 #[derive(Debug, Default)]
 pub(super) struct Blocks {
-    blocks: VecDeque<Block>,
+    taken: VecDeque<Block>,
     /// For this priority and those that go after it there is nothing before then.
     dry: Option<(Priority, Instant)>,
     /// How many were sent of the block that ended last: as many are likely to be wanted again.
@@ -101,7 +101,7 @@ const SPARE: u32 = 25;
 impl Blocks {
     /// Takes one request off a block, and says which, and until when it may be sent.
     pub(super) fn spend(&mut self, priority: Priority, now: Instant) -> Result<(i64, Instant), Wait> {
-        let Some(block) = self.blocks.iter_mut().find(|block| block.left > 0 && now < block.until) else {
+        let Some(block) = self.taken.iter_mut().find(|block| block.left > 0 && now < block.until) else {
             return Err(self.dry_until(priority, now).map_or(Wait::ForOthers, Wait::Until));
         };
         block.left -= 1;
@@ -112,7 +112,7 @@ impl Blocks {
 
     /// As [`spend`](Self::spend), but takes nothing. What is neither there nor known to be missing has to be asked for.
     pub(super) fn check(&self, priority: Priority, now: Instant) -> Result<(), Wait> {
-        if self.blocks.iter().any(|block| block.left > 0 && now < block.until) {
+        if self.taken.iter().any(|block| block.left > 0 && now < block.until) {
             return Ok(());
         }
         self.dry_until(priority, now).map_or(Ok(()), |until| Err(Wait::Until(until)))
@@ -125,7 +125,7 @@ impl Blocks {
 
     /// Whether one that waits has to have a block asked for.
     pub(super) fn has_to_ask(&self, first: Priority, now: Instant) -> bool {
-        self.check(first, now).is_ok() && !self.blocks.iter().any(|block| block.left > 0 && now < block.until)
+        self.check(first, now).is_ok() && !self.taken.iter().any(|block| block.left > 0 && now < block.until)
     }
 
     /// What to ask for beside what waits.
@@ -135,7 +135,7 @@ impl Blocks {
 
     pub(super) fn granted(&mut self, id: i64, requests: u32, until: Instant) {
         self.dry = None;
-        self.blocks.push_back(Block {
+        self.taken.push_back(Block {
             id,
             left: requests,
             sent: 0,
@@ -149,7 +149,7 @@ impl Blocks {
     }
 
     pub(super) fn answer(&mut self, id: i64) {
-        if let Some(block) = self.blocks.iter_mut().find(|block| block.id == id) {
+        if let Some(block) = self.taken.iter_mut().find(|block| block.id == id) {
             block.under_way = block.under_way.saturating_sub(1);
         }
     }
@@ -166,7 +166,7 @@ impl Blocks {
                 sent: block.sent,
             })
             .collect();
-        self.blocks.retain(|block| !over(block));
+        self.taken.retain(|block| !over(block));
         if let Some(last) = settled.last() {
             self.last = last.sent;
         }
@@ -175,7 +175,7 @@ impl Blocks {
 
     /// When a block can be settled that cannot now, if nothing else happens before.
     pub(super) fn next_end(&self, now: Instant) -> Option<Instant> {
-        let idle = self.blocks.iter().filter(|block| block.under_way == 0 && now < block.until);
+        let idle = self.taken.iter().filter(|block| block.under_way == 0 && now < block.until);
         idle.map(|block| block.until).min()
     }
 }
