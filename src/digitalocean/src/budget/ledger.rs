@@ -158,7 +158,7 @@ impl Blocks {
     pub(super) fn settled(&mut self, now: Instant, end: bool) -> Vec<Settled> {
         let over = |block: &Block| block.under_way == 0 && (block.left == 0 || now >= block.until || end);
         let settled: Vec<Settled> = self
-            .blocks
+            .taken
             .iter()
             .filter(|block| over(block))
             .map(|block| Settled {
