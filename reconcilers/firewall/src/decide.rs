@@ -283,7 +283,7 @@ impl Scene<'_> {
             return again(RECHECK);
         }
         match (self.firewall(), self.recorded()) {
-            (Observation::Unknown, None) | (Observation::Absent, None) => Plan::noop(),
+            (Observation::Unknown | Observation::Absent, None) => Plan::noop(),
             (Observation::Unknown, Some(_)) => self.look(),
             (Observation::Present(known), _) => Plan {
                 actions: vec![Action::Cloud(CloudAction::Delete {
