@@ -11,26 +11,38 @@ use e2e::{eventually, sql::Sql};
 use effects::Effects;
 use firewall_reconciler::Sources;
 use jiff::SignedDuration;
-use model::{CatalogEntry, EnvironmentId, InstallationId};
+use model::{
+    CatalogEntry, CatalogId, EnvironmentDesiredState, EnvironmentId, EnvironmentSpec, InstallationId, InstanceDesiredState,
+    InstanceSpec, UserId,
+};
 use rand::{Rng, rngs::StdRng};
 use runtime::Backoff;
 use schema::{ConnectOptions, Database, Role};
 use simulator::{Connection, Fault, FaultRule, Protocol, Simulator};
 use std::{
+    collections::HashMap,
     net::{IpAddr, Ipv4Addr, TcpListener},
     num::NonZeroU32,
     sync::Arc,
     time::Duration,
 };
+use tokio::sync::Mutex;
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 const TOKEN: &str = "token-of-the-simulated-account";
-const CATALOG: &str = "00000000-0000-4000-8000-0000000000ca";
+/// What everyone's tool is.
+const CATALOG: CatalogId = CatalogId(Uuid::from_u128(0xca7));
 /// How many tools an environment has.
 const TOOLS: usize = 2;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// What one user wants.
+struct Wishes {
+    environment: EnvironmentSpec,
+    tools: Vec<InstanceSpec>,
+}
 
 /// See the module.
 pub(crate) struct World {
@@ -38,6 +50,9 @@ pub(crate) struct World {
     pub(crate) machines: Machines,
     cloud: digitalocean::Client,
     installation: Installation,
+    /// What users want, and their way to say so.
+    wishes: Mutex<HashMap<EnvironmentId, Wishes>>,
+    user: Database,
     sql: Sql,
     // In this order: what works ends before what it works with.
     _replica: Replica,
@@ -73,6 +88,8 @@ impl World {
             _machines: AbortOnDropHandle::new(tokio::spawn(keeping)),
             machines,
             installation,
+            wishes: Mutex::default(),
+            user: Database::connect(&ConnectOptions::new(database_url.clone().into(), Some(Role::Service))).await?,
             sql: Sql::new(database_url.as_str()),
             _replica: Replica::start(config, listeners).await?,
             _folder: folder,
@@ -85,14 +102,21 @@ impl World {
 
     /// A new account's environment with its tools.
     pub(crate) async fn add_environment(&self) -> EnvironmentId {
-        let (user, id) = (Uuid::new_v4(), EnvironmentId::random());
-        self.sql.must(&format!("insert into auth.users (id) values ('{user}')")).await;
-        self.sql
-            .must(&format!(
-                "insert into account_tool_environments (id, user_id, region_slug, size_slug, image_slug)
-                values ('{id}', '{user}', 'nyc3', 's-1vcpu-1gb', 'ubuntu-24-04-x64')"
-            ))
-            .await;
+        let spec = EnvironmentSpec {
+            user_id: UserId::random(),
+            region: "nyc3".into(),
+            size: "s-1vcpu-1gb".into(),
+            image: "ubuntu-24-04-x64".into(),
+            desired_state: EnvironmentDesiredState::Active,
+            paused: false,
+        };
+        self.user.user_ensure(spec.user_id).await.unwrap();
+        let (id, _) = self.user.apply_environment(&spec).await.unwrap();
+        let wishes = Wishes {
+            environment: spec,
+            tools: Vec::new(),
+        };
+        self.wishes.lock().await.insert(id, wishes);
         for _ in 0..TOOLS {
             self.add_tool(id).await;
         }
@@ -100,29 +124,43 @@ impl World {
     }
 
     async fn add_tool(&self, id: EnvironmentId) {
-        self.sql
-            .must(&format!(
-                "insert into account_tool_instances (account_tool_environment_id, tool_catalog_id, version_to_run)
-                values ('{id}', '{CATALOG}', '1')"
-            ))
-            .await;
+        let spec = InstanceSpec {
+            environment_id: id,
+            catalog_id: CATALOG,
+            instance_name: Some(Uuid::new_v4().to_string()),
+            version_to_run: "1".to_owned(),
+            config_values_override: serde_json::json!({}),
+            desired_state: InstanceDesiredState::Running,
+            paused: false,
+        };
+        self.user.apply_instance(&spec).await.unwrap();
+        self.wishes.lock().await.get_mut(&id).unwrap().tools.push(spec);
     }
 
     /// Somebody does something.
     pub(crate) async fn change(&self, id: EnvironmentId, dice: &mut StdRng) {
+        let nth = dice.random_range(0..TOOLS);
         match dice.random_range(0..100) {
-            0..20 => self.edit_tool(id, "desired_state = 'stopped'").await,
-            20..45 => self.edit_tool(id, "desired_state = 'running'").await,
+            0..20 => {
+                self.edit_tool(id, nth, |tool| tool.desired_state = InstanceDesiredState::Stopped)
+                    .await
+            }
+            20..45 => {
+                self.edit_tool(id, nth, |tool| tool.desired_state = InstanceDesiredState::Running)
+                    .await
+            }
             45..60 => {
-                let version = dice.random_range(1..=2);
-                self.edit_tool(id, &format!("version_to_run = '{version}'")).await;
+                let version = dice.random_range(1..=2).to_string();
+                self.edit_tool(id, nth, |tool| tool.version_to_run = version).await;
             }
             60..68 => {
-                self.edit_tool(id, "desired_state = 'removed'").await;
+                self.edit_tool(id, nth, |tool| tool.desired_state = InstanceDesiredState::Removed)
+                    .await;
+                self.wishes.lock().await.get_mut(&id).unwrap().tools.remove(nth);
                 self.add_tool(id).await;
             }
-            68..70 => self.edit(id, "desired_state = 'deleted'").await,
-            70..76 => self.edit(id, "desired_state = 'active'").await,
+            68..70 => self.edit(id, EnvironmentDesiredState::Deleted).await,
+            70..76 => self.edit(id, EnvironmentDesiredState::Active).await,
             76..86 => self.machines.crash(id),
             86..88 => self.destroy(id).await,
             88..92 => self.edit_firewall(id).await,
@@ -131,22 +169,18 @@ impl World {
         }
     }
 
-    async fn edit(&self, id: EnvironmentId, change: &str) {
-        self.sql
-            .must(&format!("update account_tool_environments set {change} where id = '{id}'"))
-            .await;
+    async fn edit(&self, id: EnvironmentId, desired_state: EnvironmentDesiredState) {
+        let mut wishes = self.wishes.lock().await;
+        let spec = &mut wishes.get_mut(&id).unwrap().environment;
+        spec.desired_state = desired_state;
+        self.user.apply_environment(spec).await.unwrap();
     }
 
-    /// Of one tool, at random.
-    async fn edit_tool(&self, id: EnvironmentId, change: &str) {
-        self.sql
-            .must(&format!(
-                "update account_tool_instances set {change} where id = (
-                    select id from account_tool_instances
-                    where account_tool_environment_id = '{id}' and desired_state <> 'removed' order by random() limit 1
-                )"
-            ))
-            .await;
+    async fn edit_tool(&self, id: EnvironmentId, nth: usize, change: impl FnOnce(&mut InstanceSpec)) {
+        let mut wishes = self.wishes.lock().await;
+        let spec = &mut wishes.get_mut(&id).unwrap().tools[nth];
+        change(spec);
+        self.user.apply_instance(spec).await.unwrap();
     }
 
     async fn destroy(&self, id: EnvironmentId) {
@@ -204,7 +238,7 @@ impl World {
             (0.03, Fault::DropAfter),
             (0.03, page(false)),
             (0.03, page(true)),
-            (0.15, Fault::FirewallWaits { ms: 150 }),
+            (0.25, Fault::FirewallWaits { ms: 600 }),
             (0.05, Fault::Delay { ms: 60 }),
         ];
         for (nth, (chance, fault)) in faults.into_iter().enumerate() {
@@ -214,19 +248,28 @@ impl World {
         }
     }
 
+    /// Takes the guard away, outside of the program: no port is ever on record, so no tool waits for one.
+    pub(crate) async fn forget_what_may_be_open(&self) {
+        self.sql
+            .must(
+                "create function forget() returns trigger language plpgsql as $$ begin new.ports := '{}'; return new; end $$;
+                create trigger forget before insert or update on environment_firewalls for each row execute function forget();
+                update environment_firewalls set ports = '{}'",
+            )
+            .await;
+    }
+
     pub(crate) fn calm(&self) {
         self.simulator.calm();
     }
 
     /// Everything that is there is to run.
     pub(crate) async fn want_all(&self, id: EnvironmentId) {
-        self.edit(id, "desired_state = 'active'").await;
-        self.sql
-            .must(&format!(
-                "update account_tool_instances set desired_state = 'running'
-                where account_tool_environment_id = '{id}' and desired_state <> 'removed'"
-            ))
-            .await;
+        self.edit(id, EnvironmentDesiredState::Active).await;
+        for nth in 0..TOOLS {
+            self.edit_tool(id, nth, |tool| tool.desired_state = InstanceDesiredState::Running)
+                .await;
+        }
     }
 
     /// Waits until all tools of the environment run, and each can be reached.
@@ -234,17 +277,10 @@ impl World {
         eventually(&format!("the tools of {id} can be reached"), async || {
             let ready = self.machines.ready(id);
             let reached = ready.iter().filter(|(droplet, port)| self.reached(*droplet, *port)).count();
-            let wanted = self
-                .sql
-                .must(&format!(
-                    "select count(*)::text from account_tool_instances
-                    where account_tool_environment_id = '{id}' and desired_state = 'running'"
-                ))
-                .await;
-            if wanted == reached.to_string() && reached == ready.len() && reached > 0 {
+            if reached == TOOLS && ready.len() == TOOLS {
                 Ok(())
             } else {
-                Err(format!("{wanted} wanted, {} ready, {reached} reached", ready.len()))
+                Err(format!("{} ready, {reached} reached", ready.len()))
             }
         })
         .await;
@@ -311,7 +347,7 @@ async fn simulator(folder: &std::path::Path) -> Result<simulator::Handle, simula
     settings.boot_ms = 60;
     settings.action_ms = 40;
     settings.delete_ms = 60;
-    settings.firewall_ms = 20;
+    settings.firewall_ms = 60;
     settings.requests_per_minute = 1_000_000;
     settings.requests_per_hour = 1_000_000;
     Simulator::start(config).await
