@@ -73,9 +73,8 @@ async fn shares(replicas: &[&Replica], expected: &[usize]) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    if tokio::time::timeout(PATIENCE, look).await.is_err() {
-        panic!("{:?} instead of {expected:?}", owned());
-    }
+    let in_time = tokio::time::timeout(PATIENCE, look).await.is_ok();
+    assert!(in_time, "{:?} instead of {expected:?}", owned());
 }
 
 /// No shard is worked on by two of them at this moment.
