@@ -249,9 +249,9 @@ impl World {
         let rules = known.spec.inbound_rules.iter();
         rules
             .flat_map(|rule| match &rule.ports {
-                Ports::All | Ports::Unknown(_) => 1..=0,
-                Ports::One(port) => *port..=*port,
-                Ports::Range(low, high) => *low..=*high,
+                Ports::All | Ports::Unknown(_) => Vec::new(),
+                Ports::One(port) => vec![*port],
+                Ports::Range(low, high) => (*low..=*high).collect(),
             })
             .collect()
     }
