@@ -1,13 +1,16 @@
 //! Asking for what is missing, one by one, until it is sure to be gone.
 //!
-//! Owns: whom to ask for next, and when all were. Must not: do I/O, read a clock. Promises: each was asked for twice, a pause
+//! Owns: whom to ask for next, what an answer means, and when all were asked. Must not: do I/O, read a clock. Promises: each was asked for twice, a pause
 //! apart; one that is there after all makes every answer so far worthless, since then the lists lie.
 
+use crate::ledger::is_listed;
 use jiff::{SignedDuration, Timestamp};
+use schema::{FleetKind, FleetRow, Standing};
+use serde_json::Value;
 use std::collections::{BTreeMap, HashSet};
 
-/// How many are asked for in one sweep. 10,000 GETs at once would leave no request for anything else.
-const AT_ONCE: usize = 20;
+/// How many of a kind are asked for in one sweep. 10,000 GETs at once would leave no request for anything else.
+pub const AT_ONCE: usize = 20;
 
 /// What was asked so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,9 +59,81 @@ impl Confirmation {
     }
 }
 
+/// What it means that one was asked for by id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It was missing, and is not there: once more, and it is gone.
+    Gone,
+    /// It is there and carries what it is listed by, so no list that lacks it can be believed.
+    ListsLie,
+    /// It is there, as it was known to be.
+    Unchanged,
+    /// It stands differently now, and that is to be published.
+    News(FleetRow),
+}
+
+impl Answer {
+    /// What is to be published.
+    pub fn news(self) -> Option<FleetRow> {
+        match self {
+            Self::News(row) => Some(row),
+            Self::Gone | Self::ListsLie | Self::Unchanged => None,
+        }
+    }
+}
+
+/// Judges what one looks like that the list which began at `began` lacks; `seen` is `None` when it is not there.
+pub fn answered(kind: FleetKind, row: &FleetRow, seen: Option<Value>, began: Timestamp) -> Answer {
+    let stands = |standing, seen| {
+        let since = if standing == row.standing { row.since } else { began };
+        Answer::News(FleetRow {
+            seen,
+            standing,
+            since,
+            ..row.clone()
+        })
+    };
+    match (row.standing, seen) {
+        // It had lost its tags, and that is why the lists lack it. From the next list on it counts as missing.
+        (Standing::Seen, None) => stands(Standing::Missing, row.seen.clone()),
+        (Standing::Missing | Standing::Gone | Standing::Removed, None) => Answer::Gone,
+        // Its tags are back: the next list has it.
+        (Standing::Seen, Some(seen)) if seen == row.seen || is_listed(kind, &seen) => Answer::Unchanged,
+        (Standing::Missing | Standing::Gone | Standing::Removed, Some(seen)) if is_listed(kind, &seen) => Answer::ListsLie,
+        (Standing::Seen | Standing::Missing | Standing::Gone | Standing::Removed, Some(seen)) => stands(Standing::Seen, seen),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_lost_its_tags_is_seen_without_them_and_missing_once_it_is_gone() {
+        let droplet = |ours| json!({"id": 7, "ours": ours});
+        let row = |standing, ours| FleetRow {
+            key: "7".to_owned(),
+            environment_id: None,
+            seen: droplet(ours),
+            standing,
+            since: at(0),
+        };
+        let judged = |row: &FleetRow, seen| answered(FleetKind::Droplets, row, seen, at(9));
+        let (seen, missing) = (row(Standing::Seen, false), row(Standing::Missing, true));
+        let news = |standing, ours| {
+            Answer::News(FleetRow {
+                since: at(9),
+                ..row(standing, ours)
+            })
+        };
+        assert_eq!(judged(&missing, None), Answer::Gone);
+        assert_eq!(judged(&missing, Some(droplet(true))), Answer::ListsLie);
+        assert_eq!(judged(&missing, Some(droplet(false))), news(Standing::Seen, false));
+        assert_eq!(judged(&seen, Some(droplet(false))), Answer::Unchanged);
+        assert_eq!(judged(&seen, Some(droplet(true))), Answer::Unchanged, "the next list has it");
+        assert_eq!(judged(&seen, None), news(Standing::Missing, false));
+    }
 
     const PAUSE: SignedDuration = SignedDuration::from_secs(10);
 

@@ -53,6 +53,8 @@ pub struct Verdict {
     pub withheld: Option<(Timestamp, String)>,
     /// What is missing, and has to be asked for by id before it is gone.
     pub missing: Vec<String>,
+    /// What lost the tags that it is listed by, so that only asking for it by id tells whether it is there.
+    pub unlisted: Vec<String>,
 }
 
 /// Everything that was published of one kind.
@@ -111,14 +113,17 @@ impl Ledger {
         let known = self.rows.values().filter(|row| there(row)).count();
         let count = Count {
             listed: listed.len(),
-            known: known - lacking.removed.len() - lacking.confirmed.len(),
+            known: known - lacking.removed.len() - lacking.confirmed.len() - lacking.unlisted.len(),
             missing: lacking.missing.len(),
             vanished: self.vanished(limits, listed, beside),
         };
+        let keys = |rows: &[&FleetRow]| rows.iter().map(|row| row.key.clone()).collect();
+        let unlisted = keys(&lacking.unlisted);
         let Some(doubt) = judge(limits, count) else {
             rows.extend(lacking.missing.iter().map(|row| stands(row, Standing::Gone, beside.began)));
             return Verdict {
                 rows,
+                unlisted,
                 ..Verdict::default()
             };
         };
@@ -135,7 +140,8 @@ impl Ledger {
         Verdict {
             rows,
             withheld: Some(withheld),
-            missing: lacking.missing.iter().map(|row| row.key.clone()).collect(),
+            missing: keys(&lacking.missing),
+            unlisted,
         }
     }
 
@@ -173,6 +179,8 @@ impl Ledger {
                 lacking.removed.push(row);
             } else if confirmed {
                 lacking.confirmed.push(row);
+            } else if row.standing == Standing::Seen && !is_listed(beside.kind, &row.seen) {
+                lacking.unlisted.push(row);
             } else {
                 lacking.missing.push(row);
             }
@@ -197,6 +205,15 @@ struct Lacking<'a> {
     removed: Vec<&'a FleetRow>,
     confirmed: Vec<&'a FleetRow>,
     missing: Vec<&'a FleetRow>,
+    unlisted: Vec<&'a FleetRow>,
+}
+
+/// Whether something that looks like this is in the lists. They are made by tags, and a droplet can lose those.
+pub fn is_listed(kind: FleetKind, seen: &Value) -> bool {
+    match kind {
+        FleetKind::Droplets => seen.get("ours") != Some(&Value::Bool(false)),
+        FleetKind::Firewalls => true,
+    }
 }
 
 fn there(row: &FleetRow) -> bool {

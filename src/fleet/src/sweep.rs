@@ -12,11 +12,11 @@ mod source;
 
 use crate::{
     breaker::Limits,
-    confirm::Confirmation,
-    ledger::{Beside, Ledger, List, Verdict},
+    confirm::{AT_ONCE, Answer, Confirmation, answered},
+    ledger::{Beside, Ledger, List},
 };
 use digitalocean::Client;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use model::InstallationId;
 use schema::{Database, Fence, FleetKind, FleetPublication, FleetSweep, LeaseKeeper, SWEEPING_SHARD};
 use source::Source;
@@ -177,7 +177,12 @@ impl Sweeper {
             confirmed_at: before.confirmed_at,
             wanted: &wanted,
         };
-        let Verdict { rows, withheld, missing } = ledger.judge(&self.config.limits, &list, &beside);
+        let verdict = ledger.judge(&self.config.limits, &list, &beside);
+        let questions = Questions {
+            began: before.now,
+            missing: verdict.missing,
+            unlisted: verdict.unlisted,
+        };
         let (began_at, listed) = match &list {
             List::Whole(listed) => (Some(before.now), listed.len()),
             List::Truncated(_) => (None, 0),
@@ -185,14 +190,19 @@ impl Sweeper {
         let publication = FleetPublication {
             began_at,
             listed,
-            withheld,
-            rows,
+            withheld: verdict.withheld,
+            rows: verdict.rows,
         };
         self.database.fleet_publish(fence, kind, &publication).await?;
         tell(kind, &before, &publication);
-        let withheld = publication.withheld.is_some();
+        let found = FleetPublication {
+            began_at: None,
+            rows: Vec::new(),
+            ..publication.clone()
+        };
         self.ledger = Some((*fence, ledger_with(ledger, publication)));
-        self.confirm(fence, &missing).await?;
+        let withheld = found.withheld.is_some();
+        self.confirm(fence, &questions, found).await?;
         Ok((listed, withheld))
     }
 
@@ -207,35 +217,54 @@ impl Sweeper {
         }
     }
 
-    /// Asks for some of what is missing, by id. Once all of it is surely gone, says so; the next sweep believes it then.
-    async fn confirm(&mut self, fence: &Fence, missing: &[String]) -> Result<(), Failure> {
-        let Some((_, ledger)) = &self.ledger else { return Ok(()) };
-        let pause = self.config.limits.pause;
-        for key in self.confirmation.next(missing, pause, jiff::Timestamp::now()) {
-            let Some(row) = ledger.get(&key) else { continue };
-            match self.source.is_there(row).await {
-                Ok(false) => self.confirmation.gone(key, jiff::Timestamp::now()),
-                Ok(true) => {
-                    self.confirmation.there();
-                    let kind = self.source.kind().as_str();
-                    tracing::warn!(kind, key, "is missing from the list, but is there");
-                    return Ok(());
-                }
+    /// Asks by id for some of what is missing, and of what lost the tags that it is listed by: whoever can give them back has to
+    /// see it. Once all that is missing is surely gone, says so; the next sweep believes it then.
+    async fn confirm(&mut self, fence: &Fence, questions: &Questions, mut found: FleetPublication) -> Result<(), Failure> {
+        let Some((_, ledger)) = &mut self.ledger else { return Ok(()) };
+        let kind = self.source.kind();
+        let now = Timestamp::now();
+        let missing = self.confirmation.next(&questions.missing, self.config.limits.pause, now);
+        for key in missing.iter().chain(questions.unlisted.iter().take(AT_ONCE)) {
+            let Some(row) = ledger.get(key) else { continue };
+            let seen = match self.source.look(row).await {
+                Ok(seen) => seen,
                 Err(Failure::Cloud(error)) => {
                     // What was answered before still counts; the next sweep asks on.
                     tracing::warn!(%error, key, "could not be asked for");
-                    return Ok(());
+                    break;
                 }
                 Err(error) => return Err(error),
+            };
+            let answer = answered(kind, row, seen, questions.began);
+            match &answer {
+                Answer::Gone => self.confirmation.gone(key.clone(), now),
+                Answer::ListsLie => {
+                    self.confirmation.there();
+                    tracing::warn!(kind = kind.as_str(), key, "is missing from the list, but is there");
+                }
+                Answer::Unchanged | Answer::News(_) => {}
             }
+            found.rows.extend(answer.news());
         }
-        if self.confirmation.is_complete(missing) {
-            self.database.fleet_confirm(fence, self.source.kind()).await?;
+        if !found.rows.is_empty() {
+            self.database.fleet_publish(fence, kind, &found).await?;
+            ledger.take(found.rows);
+        }
+        if self.confirmation.is_complete(&questions.missing) {
+            self.database.fleet_confirm(fence, kind).await?;
             // The next sweep need not wait.
             self.soon = true;
         }
         Ok(())
     }
+}
+
+/// What is asked for by id after a list.
+struct Questions {
+    /// When the list began.
+    began: Timestamp,
+    missing: Vec<String>,
+    unlisted: Vec<String>,
 }
 
 fn ledger_with(mut ledger: Ledger, publication: FleetPublication) -> Ledger {

@@ -10,6 +10,7 @@ use model::{
     CatalogId, EnvironmentDesiredState, EnvironmentId, EnvironmentSpec, InstanceDesiredState, InstanceId, InstanceSpec, UserId,
     tags,
 };
+use std::collections::BTreeSet;
 
 const SIZES: [&str; 2] = ["s-1vcpu-1gb", "s-1vcpu-2gb"];
 
@@ -351,9 +352,13 @@ impl World {
                 }
             });
         }
+        // Toolplane gives tags back to a droplet that is wanted. Nobody but a person does to one that is to be deleted.
+        let wanted: BTreeSet<EnvironmentId> = self.wanted().collect();
         let agents = &self.agents;
         for (id, real) in self.cloud.droplets.iter_mut().filter(|(_, real)| real.lives(now)) {
-            let Some(agent) = agents.get(id) else { continue };
+            let Some(agent) = agents.get(id).filter(|agent| !wanted.contains(&agent.environment)) else {
+                continue;
+            };
             for tag in [tags::installation(&self.installation), tags::environment(agent.environment)] {
                 if !real.shown.tags.contains(&tag) {
                     real.shown.tags.push(tag);

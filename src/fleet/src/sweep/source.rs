@@ -1,4 +1,4 @@
-//! What is swept, at DigitalOcean. Owns: the lists, and the question whether one thing is there. Promises: only what is this
+//! What is swept, at DigitalOcean. Owns: the lists, and the question what one thing looks like. Promises: only what is this
 //! installation's is listed; a list whose pages don't add up is told from one that could not be read.
 
 use super::Failure;
@@ -11,6 +11,7 @@ use crate::{
 use digitalocean::{Client, DropletFilter, Error};
 use model::{InstallationId, tags};
 use schema::{FleetKind, FleetRow};
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// One kind's lists.
@@ -76,21 +77,24 @@ impl Source {
         Ok(ours)
     }
 
-    /// Whether one thing is there, whatever the lists say.
-    pub(super) async fn is_there(&self, row: &FleetRow) -> Result<bool, Failure> {
+    /// What one thing looks like when it is asked for by id, whatever the lists say; `None` when it is not there.
+    pub(super) async fn look(&self, row: &FleetRow) -> Result<Option<Value>, Failure> {
+        let key = || Failure::Key(row.key.clone());
         let asked = match self.kind {
-            FleetKind::Droplets => match row.key.parse() {
-                Ok(id) => self.client.droplet_get(id).await.map(drop),
-                Err(_) => return Err(Failure::Key(row.key.clone())),
-            },
-            FleetKind::Firewalls => match row.seen.get("id").and_then(|id| id.as_str()) {
-                Some(id) => self.client.firewall_get(id).await.map(drop),
-                None => return Err(Failure::Key(row.key.clone())),
-            },
+            FleetKind::Droplets => {
+                let (id, owner) = row.key.parse().ok().zip(row.environment_id).ok_or_else(key)?;
+                let droplet = self.client.droplet_get(id).await;
+                droplet.map(|droplet| serde_json::to_value(seen(&droplet, owner, &self.installation)))
+            }
+            FleetKind::Firewalls => {
+                let id = row.seen.get("id").and_then(|id| id.as_str()).ok_or_else(key)?;
+                let firewall = self.client.firewall_get(id).await;
+                firewall.map(|firewall| serde_json::to_value(Known::from(firewall)))
+            }
         };
         match asked {
-            Ok(()) => Ok(true),
-            Err(error) if error.is_not_found() => Ok(false),
+            Ok(seen) => Ok(Some(seen?)),
+            Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error.into()),
         }
     }

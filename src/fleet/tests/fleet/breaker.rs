@@ -125,3 +125,34 @@ async fn what_users_delete_is_not_missed() {
     assert_eq!((sweeps.as_str(), bed.reads("GET /v2/droplets/{id}")), ("0", 0));
     bed.end().await;
 }
+
+/// Nobody but its own environment can give the tags back, and has to see it for that.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_only_droplet_is_seen_also_without_its_tags_and_gone_once_it_is() {
+    let bed = Bed::new(1).await;
+    let replica = bed.replica().await;
+    until("seen", async || replica.present(&bed) == 1).await;
+    let (environment, droplet) = bed.droplets.first_key_value().map(|(id, droplet)| (*id, *droplet)).unwrap();
+    let resource = [digitalocean::Resource::droplet(droplet)];
+    let tag = model::tags::environment(environment);
+    bed.client.tag_resources_remove(&tag, &resource).await.unwrap();
+    until("seen without its tag", async || {
+        match replica.fleet.sighting(environment).droplets {
+            Observation::Present(droplets) => !droplets[0].ours,
+            Observation::Unknown | Observation::Absent => false,
+        }
+    })
+    .await;
+    bed.more_sweeps(3).await;
+    let sighting = replica.fleet.sighting(environment);
+    assert!(matches!(sighting.droplets, Observation::Present(_)), "{sighting:?}");
+    assert_eq!(sighting.trust, Trust::Trusted, "the list lacks nothing that could be in it");
+
+    bed.simulator.destroy(droplet).await;
+    until("gone", async || {
+        let sighting = replica.fleet.sighting(environment);
+        sighting.droplets == Observation::Absent && sighting.trust == Trust::Trusted
+    })
+    .await;
+    bed.end().await;
+}

@@ -4,15 +4,16 @@ use crate::{moment::seconds, process::Process, world::World};
 use digitalocean::{Firewall, FirewallStatus};
 use fleet::{
     Limits, Trust,
-    confirm::Confirmation,
+    confirm::{AT_ONCE, Answer, Confirmation, answered},
     firewalls::Known,
     ledger::{Beside, Ledger, List, Listed, Verdict},
     names, read,
 };
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use model::{EnvironmentId, InstallationId, tags};
 use runtime::{Clock, Error, Outcome};
 use schema::{Fence, FleetKind, FleetPublication, FleetRow, SWEEPING_SHARD};
+use serde_json::Value;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use uuid::Uuid;
 
@@ -89,7 +90,12 @@ async fn one(process: &Process, fence: &Fence, kind: FleetKind) -> Result<(), Er
         wanted: &wanted,
     };
     let limits = process.setup.limits;
-    let Verdict { rows, withheld, missing } = ledger.judge(&limits, &list, &beside);
+    let Verdict {
+        rows,
+        withheld,
+        missing,
+        unlisted,
+    } = ledger.judge(&limits, &list, &beside);
     let count = match &list {
         List::Whole(listed) => listed.len(),
         List::Truncated(_) => 0,
@@ -100,35 +106,63 @@ async fn one(process: &Process, fence: &Fence, kind: FleetKind) -> Result<(), Er
         withheld,
         rows: rows.clone(),
     };
+    let found = FleetPublication {
+        began_at: None,
+        rows: Vec::new(),
+        ..publication.clone()
+    };
     let published = process.write(format!("publish a sweep of {count} {name}"), move |world| {
         world.database.fleet_publish(world.now, &fence, kind, publication)
     });
     published.await?;
     ledger.take(rows);
-    confirm(process, fence, kind, (&ledger, &mut confirmation), &missing).await?;
+    let questions = Questions {
+        began: before.now,
+        missing,
+        unlisted,
+    };
+    confirm(process, fence, kind, (&mut ledger, &mut confirmation), &questions, found).await?;
     process.memory().sweeper.ledgers.insert(name, (fence, ledger, confirmation));
     Ok(())
+}
+
+/// What is asked for by id after a list.
+struct Questions {
+    began: Timestamp,
+    missing: Vec<String>,
+    unlisted: Vec<String>,
 }
 
 async fn confirm(
     process: &Process,
     fence: Fence,
     kind: FleetKind,
-    (ledger, confirmation): (&Ledger, &mut Confirmation),
-    missing: &[String],
+    (ledger, confirmation): (&mut Ledger, &mut Confirmation),
+    questions: &Questions,
+    mut found: FleetPublication,
 ) -> Result<(), Error> {
-    for key in confirmation.next(missing, process.setup.limits.pause, process.now()) {
-        let Some(row) = ledger.get(&key).cloned() else { continue };
-        let asked = process.read_cloud(format!("ask whether {key} is there"), move |world| {
-            is_there(world, kind, &row)
-        });
-        if asked.await? {
-            confirmation.there();
-            return Ok(());
+    let missing = confirmation.next(&questions.missing, process.setup.limits.pause, process.now());
+    for key in missing.iter().chain(questions.unlisted.iter().take(AT_ONCE)) {
+        let Some(row) = ledger.get(key).cloned() else { continue };
+        let asked = row.clone();
+        let seen = process.read_cloud(format!("look at {key}"), move |world| look(world, kind, &asked));
+        let answer = answered(kind, &row, seen.await?, questions.began);
+        match &answer {
+            Answer::Gone => confirmation.gone(key.clone(), process.now()),
+            Answer::ListsLie => confirmation.there(),
+            Answer::Unchanged | Answer::News(_) => {}
         }
-        confirmation.gone(key, process.now());
+        found.rows.extend(answer.news());
     }
-    if confirmation.is_complete(missing) {
+    if !found.rows.is_empty() {
+        let rows = found.rows.clone();
+        let published = process.write("publish what was looked at".to_owned(), move |world| {
+            world.database.fleet_publish(world.now, &fence, kind, found)
+        });
+        published.await?;
+        ledger.take(rows);
+    }
+    if confirmation.is_complete(&questions.missing) {
         let confirmed = process.write("confirm what is missing".to_owned(), move |world| {
             world.database.fleet_confirm(world.now, &fence, kind)
         });
@@ -177,10 +211,16 @@ fn firewalls(world: &World, installation: &InstallationId) -> BTreeMap<String, L
     ours.collect()
 }
 
-fn is_there(world: &World, kind: FleetKind, row: &FleetRow) -> bool {
+fn look(world: &World, kind: FleetKind, row: &FleetRow) -> Option<Value> {
     match kind {
-        FleetKind::Droplets => row.key.parse().is_ok_and(|id| world.cloud.get(world.now, id).is_ok()),
-        FleetKind::Firewalls => world.cloud.firewall(&row.key).is_some(),
+        FleetKind::Droplets => {
+            let droplet = world.cloud.get(world.now, row.key.parse().ok()?).ok()?;
+            serde_json::to_value(read::seen(&droplet, row.environment_id?, &world.installation)).ok()
+        }
+        FleetKind::Firewalls => {
+            let firewall = world.cloud.firewall_get(world.now, row.seen.get("id")?.as_str()?)?;
+            serde_json::to_value(Known::from(firewall)).ok()
+        }
     }
 }
 
