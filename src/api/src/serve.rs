@@ -57,16 +57,13 @@ pub async fn serve(
     };
     let service = router.into_make_service();
     let serving = async {
-        match certificate {
-            Some((chain, key)) => {
-                let tls = RustlsConfig::from_config(Arc::new(tls_config(chain, key)?));
-                let server = axum_server::from_tcp_rustls(listener, tls)?.handle(handle.clone());
-                server.serve(service).await?;
-            }
-            None => {
-                let server = axum_server::from_tcp(listener)?.handle(handle.clone());
-                server.serve(service).await?;
-            }
+        if let Some((chain, key)) = certificate {
+            let tls = RustlsConfig::from_config(Arc::new(tls_config(chain, key)?));
+            let server = axum_server::from_tcp_rustls(listener, tls)?.handle(handle.clone());
+            server.serve(service).await?;
+        } else {
+            let server = axum_server::from_tcp(listener)?.handle(handle.clone());
+            server.serve(service).await?;
         }
         Ok(())
     };

@@ -14,12 +14,13 @@ use std::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// What follows from time alone, and says nothing about what a replica wants: its leases, its share of the requests, what it was
+/// What follows from time alone, and says nothing about what a replica wants: its leases and their loss, its share of the requests, what it was
 /// told by agents and by sweeps.
 const BOOKKEEPING: &[&str] = &[
     "lease_hold",
     "lease_release",
     "lease_leave",
+    "write_refused",
     "heartbeat_record",
     "event_prune",
     "fleet_publish",
@@ -29,7 +30,7 @@ const BOOKKEEPING: &[&str] = &[
 ];
 
 /// What is tried again and again until something else has come to be.
-const REPEATED: &[&str] = &["intent_enrol", "write_refused"];
+const REPEATED: &[&str] = &["intent_enrol"];
 
 /// Of what is asked or tried again and again while something is waited for, this many occurrences are points.
 const POLLED: u32 = 2;

@@ -48,7 +48,7 @@ pub(super) fn refused(error: StartError) -> miette::Report {
         StartError::Unmigrated(pending) => connect::Error::Unmigrated(pending).into(),
         StartError::TransactionPooler => connect::Error::TransactionPooler.into(),
         StartError::DigitalOcean(error) => connect::digitalocean_error(&error).into(),
-        certificate @ StartError::Certificate { .. } => Err::<(), _>(certificate).into_diagnostic().unwrap_err(),
+        certificate @ StartError::Certificate { .. } => miette::Report::from_err(certificate),
     }
 }
 
