@@ -1,6 +1,6 @@
 //! The pool of connections, each under the role that its work needs.
 
-use crate::Error;
+use crate::{Error, statuses::StatusQueue};
 use effects::{Effect, Effects, System};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{
@@ -10,6 +10,7 @@ use sqlx::{
 use std::{
     ops::{Deref, DerefMut},
     str::FromStr,
+    sync::Arc,
     time::Duration,
 };
 
@@ -73,6 +74,8 @@ impl ConnectOptions {
 pub struct Database {
     /// For reads, and for writes that pass [`Database::write`].
     pub(crate) pool: PgPool,
+    /// Those that wait to be written.
+    pub(crate) statuses: Arc<StatusQueue>,
     effects: Effects,
 }
 
@@ -145,6 +148,7 @@ impl Database {
             .connect_lazy_with(connect);
         Ok(Self {
             pool,
+            statuses: Arc::default(),
             effects: options.effects.clone(),
         })
     }

@@ -7,7 +7,7 @@
 //! safe to call twice.
 //!
 //! # Files
-//! One for each noun: [`Database`] has its methods spread over `environments.rs`, `instances.rs`, `intents.rs`, `leases.rs`,
+//! One for each noun: [`Database`] has its methods spread over `environments.rs`, `statuses.rs`, `instances.rs`, `intents.rs`, `leases.rs`,
 //! `events.rs`, `agents.rs`, `desired_sets.rs`, `firewalls.rs`, `tombstones.rs`, `catalog.rs`, `records.rs` (what reflectors hold), `apply.rs`
 //! (what the command line writes), `describe.rs` (what people ask beside), `migrations.rs`, `doctor.rs`. `watch.rs` turns notifications into a stream.
 //!
@@ -39,6 +39,7 @@ mod intents;
 mod leases;
 mod migrations;
 mod records;
+mod statuses;
 mod tombstones;
 mod watch;
 

@@ -20,4 +20,5 @@ mod specification;
 mod status;
 mod support;
 mod tenancy;
+mod together;
 mod tombstones;

@@ -22,7 +22,7 @@ fn conditions() -> Conditions {
     conditions
 }
 
-fn environment_status() -> EnvironmentStatus {
+pub(crate) fn environment_status() -> EnvironmentStatus {
     EnvironmentStatus {
         phase: EnvironmentPhase::Active,
         droplet_id: Some(DropletId(123_456_789)),

@@ -2,7 +2,7 @@
 //!
 //! Owns: when rows are read. One read fills the store; notifications, which carry keys and no content, keep it current
 //! through fetches in batches; and everything is read again after the connection that notifications come over was lost, when
-//! the source asks for it, and on a period. Must not: know what a row is or where it lives. Promises: a notification that is
+//! the source asks for it, when most of it has changed at once, and on a period. Must not: know what a row is or where it lives. Promises: a notification that is
 //! lost costs latency, never correctness; a subscriber hears of every row that was added, changed or removed, and of all rows
 //! with each full read; a slow subscriber delays nobody.
 
@@ -205,7 +205,13 @@ impl<'s, S: Source> Reading<'s, S> {
             self.begin_list();
         }
         if self.fetching.is_none() && !self.changed.is_empty() && self.fetch_at <= now {
-            self.begin_fetch();
+            if self.is_crowd() {
+                // What changed was heard of before this read begins, so the read has it.
+                self.changed.clear();
+                self.begin_list();
+            } else {
+                self.begin_fetch();
+            }
         }
         tokio::select! {
             rows = next(&mut self.listing) => match rows {
@@ -216,6 +222,12 @@ impl<'s, S: Source> Reading<'s, S> {
             () = sleep_until(self.list_at), if self.listing.is_none() => {}
             () = sleep_until(self.fetch_at), if self.fetching.is_none() && !self.changed.is_empty() => {}
         }
+    }
+
+    /// Whether reading everything costs less than fetching what changed: read by its key, a row takes several times as long.
+    fn is_crowd(&self) -> bool {
+        let changed = self.changed.len();
+        self.listing.is_none() && changed > self.config.batch && changed >= self.writer.len() / 2
     }
 
     fn begin_list(&mut self) {

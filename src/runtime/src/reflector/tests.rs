@@ -189,6 +189,33 @@ async fn a_moment() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_crowd_of_changes_is_read_in_full_and_not_row_by_row() {
+    let config = ReflectorConfig {
+        batch: 10,
+        ..ReflectorConfig::default()
+    };
+    let mut run = Run::ready(World::default(), config).await;
+    let lists = run.world.lists();
+    *run.world.delay.lock().unwrap() = Duration::from_millis(10);
+    for key in 1..=30 {
+        run.world.change(key, 2);
+    }
+    a_moment().await;
+    // The first few may be fetched at once; the rest has come by then.
+    assert_eq!(run.world.lists(), lists + 1);
+    assert!(run.world.fetched.lock().unwrap().len() <= 1);
+    assert_eq!((1..=30).filter(|key| run.value(*key) == Some(2)).count(), 30);
+    assert_eq!(run.woken(0), Vec::from_iter(1..=30));
+    // A few of many are fetched.
+    for key in 1..=12 {
+        run.world.change(key, 3);
+    }
+    a_moment().await;
+    assert_eq!(run.world.lists(), lists + 1);
+    assert_eq!(run.value(12), Some(3));
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_read_fills_the_store_and_wakes_every_subscriber() {
     let mut run = Run::ready(World::default(), ReflectorConfig::default()).await;
     let mut keys = run.store.keys();
@@ -315,6 +342,13 @@ async fn a_burst_is_fetched_in_batches_and_each_key_once() {
         ..ReflectorConfig::default()
     };
     let mut run = Run::ready(World::default(), config).await;
+    // A few of many.
+    for key in 10..=100 {
+        run.world.set(key, 0);
+    }
+    run.world.notify(Notification::Relist);
+    a_moment().await;
+    run.woken(0);
     for key in 10..35 {
         run.world.change(key, 1);
         run.world.change(key, 2);
