@@ -40,12 +40,15 @@ pub(crate) struct Installation {
     pub(crate) backend_url: Url,
 }
 
-/// Whose port on which droplet is allowed to be open, and how often that changed.
+/// Whether a port may be open, and how often that changed.
+type Allowed = (bool, u64);
+
+/// Which port on which droplet is allowed to be open.
 #[derive(Clone, Default)]
-pub(crate) struct Truth(Arc<Mutex<HashMap<(u64, u16), (bool, u64)>>>);
+pub(crate) struct Truth(Arc<Mutex<HashMap<(u64, u16), Allowed>>>);
 
 impl Truth {
-    pub(crate) fn get(&self, droplet: u64, port: u16) -> (bool, u64) {
+    pub(crate) fn get(&self, droplet: u64, port: u16) -> Allowed {
         self.lock().get(&(droplet, port)).copied().unwrap_or_default()
     }
 
@@ -57,7 +60,7 @@ impl Truth {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<(u64, u16), (bool, u64)>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<(u64, u16), Allowed>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -5,6 +5,8 @@
 //! be let in, and compares that with what the tools are really doing. Only what an environment's own firewall lets in counts:
 //! what somebody else opens is not ours.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod machine;
 mod world;
 
@@ -51,10 +53,8 @@ async fn probe(simulator: Arc<simulator::Handle>, installation: String, truth: T
                     from: IpAddr::V4(Ipv4Addr::LOCALHOST),
                 };
                 let passage = simulator.connection(&connection);
-                let open = passage
-                    .and_then(|passage| passage.by)
-                    .filter(|by| by.starts_with(&installation))
-                    .is_some();
+                let by = passage.and_then(|passage| passage.by);
+                let open = by.is_some_and(|by| by.starts_with(&installation));
                 let after = truth.get(droplet.id, port);
                 let mut seen = seen.lock().unwrap();
                 seen.probes += 1;
@@ -92,13 +92,13 @@ impl Stage {
     async fn set() -> Self {
         // Another test of this process may have installed it before.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let seed = std::env::var("TOOLPLANE_SEED").ok().and_then(|seed| seed.parse().ok());
-        let seed: u64 = seed.unwrap_or_else(|| rand::rng().random());
+        let asked = std::env::var("TOOLPLANE_SEED").ok().and_then(|seed| seed.parse().ok());
+        let seed: u64 = asked.unwrap_or_else(|| rand::rng().random());
         println!("TOOLPLANE_SEED={seed}");
         let world = Arc::new(World::start().await.unwrap());
-        let seen = Arc::new(Mutex::new(Seen::default()));
+        let sightings = Arc::new(Mutex::new(Seen::default()));
         let name = format!("toolplane-{}-", world.installation());
-        let prober = probe(world.simulator.clone(), name, world.machines.truth.clone(), seen.clone());
+        let prober = probe(world.simulator.clone(), name, world.machines.truth.clone(), sightings.clone());
         let prober = AbortOnDropHandle::new(tokio::spawn(prober));
         let environments = futures::future::join_all((0..ENVIRONMENTS).map(|_| world.add_environment())).await;
         for id in &environments {
@@ -108,7 +108,7 @@ impl Stage {
         Self {
             world,
             environments,
-            seen,
+            seen: sightings,
             seed,
             _prober: prober,
         }

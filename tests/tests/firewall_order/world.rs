@@ -143,11 +143,11 @@ impl World {
         match dice.random_range(0..100) {
             0..20 => {
                 self.edit_tool(id, nth, |tool| tool.desired_state = InstanceDesiredState::Stopped)
-                    .await
+                    .await;
             }
             20..45 => {
                 self.edit_tool(id, nth, |tool| tool.desired_state = InstanceDesiredState::Running)
-                    .await
+                    .await;
             }
             45..60 => {
                 let version = dice.random_range(1..=2).to_string();
