@@ -22,14 +22,26 @@ const RULES: &[Rule] = &[
     ("cloud-init", &["agent-api"], &[]),
     ("schema", &["effects", "model", "runtime"], &["cluster"]),
     // What the outside looks like, for all reconcilers of it.
-    ("fleet", &["digitalocean", "model", "runtime", "schema"], &["cluster", "simulator"]),
+    (
+        "fleet",
+        &["digitalocean", "model", "runtime", "schema"],
+        &["cluster", "simulator"],
+    ),
     // What users and agents call: rows only, never the cloud or an engine.
     ("api", &["agent-api", "model", "schema"], &["cluster"]),
     ("dashboard", &["model", "schema"], &["cluster"]),
     // The loops: they meet in rows, never in code.
     (
         "environment-reconciler",
-        &["agent-api", "cloud-init", "digitalocean", "fleet", "model", "runtime", "schema"],
+        &[
+            "agent-api",
+            "cloud-init",
+            "digitalocean",
+            "fleet",
+            "model",
+            "runtime",
+            "schema",
+        ],
         &["cluster", "simulator"],
     ),
     (
@@ -136,13 +148,19 @@ const RULES: &[Rule] = &[
         "bench-loop",
         &[
             "agent-api",
+            "api",
             "cluster",
+            "control-plane",
             "digitalocean",
+            "effects",
             "environment-reconciler",
+            "firewall-reconciler",
             "fleet",
+            "instance-reconciler",
             "model",
             "runtime",
             "schema",
+            "simulator",
         ],
         &[],
     ),

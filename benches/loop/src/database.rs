@@ -179,7 +179,7 @@ pub(crate) async fn committed(url: &str) -> Result<HashMap<Uuid, u128>> {
         .collect()
 }
 
-async fn psql(url: &str, sql: &str) -> Result<String> {
+pub(crate) async fn psql(url: &str, sql: &str) -> Result<String> {
     let mut child = Command::new(cluster::installed_in()?.join("psql"))
         .args([
             "--no-psqlrc",

@@ -9,27 +9,57 @@ pub(crate) struct Pair<T> {
     pub(crate) peers: T,
 }
 
-/// A ratio of our side to the peer's, and what it may be at most.
+/// What a figure has to reach.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Bar {
+    /// Less is better.
+    AtMost(f64),
+    /// More is better.
+    AtLeast(f64),
+}
+
+/// A ratio of our side to the other, or a count, and the bar for it.
 #[derive(Clone, Debug)]
 pub(crate) struct Figure {
     name: &'static str,
-    ratio: f64,
-    bar: f64,
+    value: f64,
+    unit: &'static str,
+    bar: Bar,
 }
 
 impl Figure {
     /// The median of the ratios over pairs of runs.
-    pub(crate) fn of_pairs(name: &'static str, pairs: impl IntoIterator<Item = Pair<f64>>, bar: f64) -> Self {
-        let ratio = median(pairs.into_iter().map(|pair| pair.ours / pair.peers).collect());
-        Self { name, ratio, bar }
+    pub(crate) fn of_pairs(name: &'static str, pairs: impl IntoIterator<Item = Pair<f64>>, bar: Bar) -> Self {
+        Self {
+            name,
+            value: median(pairs.into_iter().map(|pair| pair.ours / pair.peers).collect()),
+            unit: "x-peer",
+            bar,
+        }
+    }
+
+    /// Something by itself, or a ratio to something else than the peer.
+    pub(crate) fn of(name: &'static str, value: f64, unit: &'static str, bar: Bar) -> Self {
+        Self { name, value, unit, bar }
+    }
+
+    /// The same ratio, of another unit.
+    pub(crate) fn in_unit(self, unit: &'static str) -> Self {
+        Self { unit, ..self }
     }
 }
 
 impl fmt::Display for Figure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, ratio, bar } = self;
-        let verdict = if ratio <= bar { "ok" } else { "falls short" };
-        write!(f, "bench {name}: {ratio:.2} x-peer, bar <= {bar:.1}: {verdict}")
+        let Self { name, value, unit, bar } = self;
+        let (sign, bar, reached) = match *bar {
+            Bar::AtMost(bar) => ("<=", bar, *value <= bar),
+            Bar::AtLeast(bar) => (">=", bar, *value >= bar),
+        };
+        // 1.15 has two digits behind the point, 1.0 has one.
+        let digits = if (bar * 10.0).fract().abs() < 1e-9 { 1 } else { 2 };
+        let verdict = if reached { "ok" } else { "falls short" };
+        write!(f, "bench {name}: {value:.2} {unit}, bar {sign} {bar:.digits$}: {verdict}")
     }
 }
 
@@ -67,9 +97,17 @@ mod tests {
     #[test]
     fn a_figure_is_told_in_one_line() {
         let pair = |ours, peers| Pair { ours, peers };
-        let ok = Figure::of_pairs("cold-start", [pair(1.0, 2.0), pair(1.0, 4.0), pair(3.0, 4.0)], 0.5);
+        let ok = Figure::of_pairs(
+            "cold-start",
+            [pair(1.0, 2.0), pair(1.0, 4.0), pair(3.0, 4.0)],
+            Bar::AtMost(0.5),
+        );
         assert_eq!(ok.to_string(), "bench cold-start: 0.50 x-peer, bar <= 0.5: ok");
-        let short = Figure::of_pairs("memory", [pair(3.0, 4.0)], 0.5);
+        let short = Figure::of_pairs("memory", [pair(3.0, 4.0)], Bar::AtMost(0.5));
         assert_eq!(short.to_string(), "bench memory: 0.75 x-peer, bar <= 0.5: falls short");
+        let ok = Figure::of_pairs("passes", [pair(3.0, 4.0)], Bar::AtLeast(0.5));
+        assert_eq!(ok.to_string(), "bench passes: 0.75 x-peer, bar >= 0.5: ok");
+        let short = Figure::of("creates", 1.2, "x-limit", Bar::AtMost(1.15));
+        assert_eq!(short.to_string(), "bench creates: 1.20 x-limit, bar <= 1.15: falls short");
     }
 }

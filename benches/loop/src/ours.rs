@@ -1,5 +1,5 @@
 //! Our side, as a process to be measured: leases, reflector, controller and the environment reconciler, wired as the control
-//! plane does it. It says `ready`, answers `dump`, and leaves when its input ends, as the peer does.
+//! plane does it. It says `ready`, answers `dump`, `spin` and `count`, and leaves when its input ends, as the peer does.
 //!
 //! What a sweep of the fleet would have seen is put in its place beforehand, on both sides: no request is made to DigitalOcean.
 
@@ -8,13 +8,13 @@ use crate::{
     fixture::{Row, same},
 };
 use agent_api::MasterKey;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use environment_reconciler::{Action, Config, EnvironmentReconciler, Heartbeats, Observed, Policy, StatusWrite};
 use fleet::{Droplet, DropletState, Fleet, Limits, Looks};
-use futures::StreamExt;
-use jiff::Timestamp;
+use futures::{FutureExt, StreamExt, stream};
+use jiff::{SignedDuration, Timestamp};
 use model::{DropletId, EnvironmentId, EnvironmentRecord, IntentId};
-use runtime::{Controller, Error, Outcome, Passes, Plan, Read, Reconciler, ReflectorConfig, reflector};
+use runtime::{Controller, Error, Failure, Outcome, Passes, Plan, Read, Reason, Reconciler, ReflectorConfig, Wake, reflector};
 use schema::{LeaseConfig, LeaseKeeper, RecordSource, Records, Role};
 use std::{
     collections::HashSet,
@@ -26,7 +26,10 @@ use std::{
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    sync::oneshot,
+};
 use tokio_util::sync::CancellationToken;
 
 /// What is told of the passes.
@@ -35,6 +38,10 @@ struct Log {
     ready: AtomicBool,
     /// Passes that found something to do.
     unexpected: AtomicU64,
+    /// Whether a pass that finds nothing to do asks to be called again at once.
+    spinning: AtomicBool,
+    /// Passes that began since.
+    spun: AtomicU64,
     /// Since every row was reconciled once.
     begun: Mutex<Vec<(EnvironmentId, u128)>>,
 }
@@ -56,12 +63,12 @@ impl Reconciler for Probe {
 
     async fn load(&self, key: &EnvironmentId, read: Read) -> Result<Option<Arc<EnvironmentRecord>>, Error> {
         if read == Read::Cached && self.log.ready.load(Ordering::Relaxed) {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
-            self.log
-                .begun
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push((*key, now));
+            if self.log.spinning.load(Ordering::Relaxed) {
+                self.log.spun.fetch_add(1, Ordering::Relaxed);
+            } else {
+                let mut begun = self.log.begun.lock().unwrap_or_else(PoisonError::into_inner);
+                begun.push((*key, now()));
+            }
         }
         self.reconciler.load(key, read).await
     }
@@ -71,7 +78,12 @@ impl Reconciler for Probe {
     }
 
     fn decide(&self, desired: &Arc<EnvironmentRecord>, observed: &Observed, now: Timestamp) -> Plan<Action, StatusWrite> {
-        self.reconciler.decide(desired, observed, now)
+        let plan = self.reconciler.decide(desired, observed, now);
+        if self.log.spinning.load(Ordering::Relaxed) {
+            let requeue = Some(SignedDuration::ZERO);
+            return Plan { requeue, ..plan };
+        }
+        plan
     }
 
     async fn act(&self, key: &EnvironmentId, desired: &Arc<EnvironmentRecord>, action: &Action) -> Result<(), Error> {
@@ -83,7 +95,7 @@ impl Reconciler for Probe {
         key: &EnvironmentId,
         desired: &Arc<EnvironmentRecord>,
         status: Option<StatusWrite>,
-        failure: Option<&Error>,
+        failure: Option<Failure<'_, Action>>,
     ) -> Result<(), Error> {
         self.reconciler.write_status(key, desired, status, failure).await
     }
@@ -118,6 +130,7 @@ pub(crate) async fn run(count: u32) -> Result<()> {
     let client = digitalocean::Client::new(digitalocean::Config::new(nowhere, "none".into()))?;
     let (config, key) = (config()?, MasterKey::generate()?);
     let looks = Looks::new(client.clone(), config.installation.clone(), fleet.clone(), Limits::default());
+    let keys = records.clone();
     let reconciler = EnvironmentReconciler::new(database, keeper, client, fleet, looks, key, config, records);
     let others = reconciler.wakes();
     let log = Arc::new(Log::default());
@@ -125,21 +138,42 @@ pub(crate) async fn run(count: u32) -> Result<()> {
         reconciler,
         log: Arc::clone(&log),
     };
+    let (spin, spins) = oneshot::channel();
+    let all = async move {
+        let told = spins.await.is_ok();
+        let keys = if told { keys.keys() } else { Vec::new() };
+        stream::iter(keys.into_iter().map(|key| Wake::now(key, Reason::Related)))
+    };
     let passes = Controller::new(Arc::new(probe), runtime::Config::default())
         .wakes(changes)
         .wakes(others)
+        .wakes(all.into_stream().flatten())
         .passes(shutdown.clone());
     let working = tokio::spawn(watch(passes, count as usize, Arc::clone(&log)));
 
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    let mut spin = Some(spin);
     while let Some(line) = lines.next_line().await? {
-        if line == "dump" {
-            dump(&log)?;
+        match line.as_str() {
+            "dump" => dump(&log)?,
+            "spin" => {
+                log.spinning.store(true, Ordering::Relaxed);
+                spin.take()
+                    .and_then(|spin| spin.send(()).ok())
+                    .context("once, while it works")?;
+            }
+            "count" => println!("{} {}", log.spun.load(Ordering::Relaxed), now()),
+            other => bail!("{other:?} is not understood"),
         }
     }
     shutdown.cancel();
     working.await?;
     leasing.await.context("leases are given back")
+}
+
+/// In nanoseconds since 1970.
+fn now() -> u128 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos()
 }
 
 /// Says `ready` once `count` different rows were reconciled.

@@ -10,6 +10,7 @@ use std::{
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
+    sync::OnceCell,
 };
 
 fn root() -> PathBuf {
@@ -23,7 +24,7 @@ fn binary() -> Result<PathBuf> {
 }
 
 /// Builds the peer in release mode.
-pub(crate) async fn build() -> Result<()> {
+async fn build() -> Result<()> {
     let folder = root().join("benches/peer");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
@@ -50,6 +51,8 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) async fn start(count: u32) -> Result<Self> {
+        static BUILT: OnceCell<()> = OnceCell::const_new();
+        BUILT.get_or_try_init(build).await?;
         let mut command = Command::new(binary()?);
         command.args(["server", &count.to_string()]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
@@ -78,7 +81,16 @@ impl Server {
 
     /// Changes an object. Returns when its event was sent, in nanoseconds since 1970.
     pub(crate) async fn touch(&self, number: u32) -> Result<u128> {
-        let sent = self.http.post(format!("{}/touch/{number}", self.address)).send().await?;
+        self.post(&format!("touch/{number}")).await
+    }
+
+    /// Changes every object. Returns when the first event was sent, in nanoseconds since 1970.
+    pub(crate) async fn burst(&self) -> Result<u128> {
+        self.post("burst").await
+    }
+
+    async fn post(&self, path: &str) -> Result<u128> {
+        let sent = self.http.post(format!("{}/{path}", self.address)).send().await?;
         Ok(sent.error_for_status()?.text().await?.parse()?)
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     database::{self, Databases, FEW, MANY, connect, vitals},
-    figures::{Figure, Pair, median, percentile},
+    figures::{Bar, Figure, Pair, median, percentile},
     fixture::{Row, same},
     peer::Server,
     subject::Subject,
@@ -25,9 +25,9 @@ const REACTION_PAIRS: usize = 5;
 const CHANGES: u32 = 1_500;
 const CHANGES_A_SECOND: u32 = 100;
 /// Until a process that became ready is at rest.
-const REST: Duration = Duration::from_secs(2);
+pub(crate) const REST: Duration = Duration::from_secs(2);
 
-async fn ours(url: &str, count: u32) -> Result<Subject> {
+pub(crate) async fn ours(url: &str, count: u32) -> Result<Subject> {
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["subject", &count.to_string()]).env("DATABASE_URL", url);
     Subject::start(command).await
@@ -83,9 +83,9 @@ pub(crate) async fn cold_starts(databases: &Databases) -> Result<Vec<Figure>> {
     );
     let seconds = |pairs: Vec<Pair<ColdStart>>| pairs.into_iter().map(Pair::seconds);
     Ok(vec![
-        Figure::of_pairs("cold-start-10000", seconds(few), 1.0),
-        Figure::of_pairs("cold-start-100000", seconds(many), 1.0),
-        Figure::of_pairs("memory-per-row", memory, 0.5),
+        Figure::of_pairs("cold-start-10000", seconds(few), Bar::AtMost(1.0)),
+        Figure::of_pairs("cold-start-100000", seconds(many), Bar::AtMost(1.0)),
+        Figure::of_pairs("memory-per-row", memory, Bar::AtMost(0.5)),
     ])
 }
 
@@ -132,8 +132,8 @@ pub(crate) async fn reactions(databases: &Databases) -> Result<Vec<Figure>> {
         tails.push(tail);
     }
     Ok(vec![
-        Figure::of_pairs("reaction-p50", halves, 0.5),
-        Figure::of_pairs("reaction-p99", tails, 1.0),
+        Figure::of_pairs("reaction-p50", halves, Bar::AtMost(0.5)),
+        Figure::of_pairs("reaction-p99", tails, Bar::AtMost(1.0)),
     ])
 }
 
@@ -161,7 +161,13 @@ async fn our_reactions(url: &str) -> Result<Vec<Duration>> {
     database.close().await;
     let begun = subject.begun().await?;
     subject.leave().await?;
-    between(&database::committed(url).await?, &begun)
+    let committed = database::committed(url).await?;
+    ensure!(
+        committed.len() == CHANGES as usize,
+        "{} changes were recorded",
+        committed.len()
+    );
+    between(&committed, &begun)
 }
 
 async fn peers_reactions(server: &Server) -> Result<Vec<Duration>> {
@@ -190,8 +196,8 @@ async fn paced(mut change: impl AsyncFnMut(u32) -> Result<()>) -> Result<()> {
     Ok(())
 }
 
-fn between(changed: &HashMap<Uuid, u128>, begun: &HashMap<Uuid, u128>) -> Result<Vec<Duration>> {
-    ensure!(changed.len() == CHANGES as usize, "{} changes were recorded", changed.len());
+/// From each change to the beginning of the reconcile after it.
+pub(crate) fn between(changed: &HashMap<Uuid, u128>, begun: &HashMap<Uuid, u128>) -> Result<Vec<Duration>> {
     changed
         .iter()
         .map(|(id, changed)| {

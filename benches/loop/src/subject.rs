@@ -9,7 +9,7 @@ use std::{
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
     process::{Child, ChildStdin, ChildStdout, Command},
-    time::timeout,
+    time::{sleep, timeout},
 };
 use uuid::Uuid;
 
@@ -76,6 +76,27 @@ impl Subject {
                 }
             }
         }
+    }
+
+    /// Reconciles a second, from now on, when each asks to be called again at once.
+    pub(crate) async fn rate(&mut self, warm_up: Duration, measured: Duration) -> Result<f64> {
+        self.input.write_all(b"spin\n").await?;
+        sleep(warm_up).await;
+        let (before, began) = self.count().await?;
+        sleep(measured).await;
+        let (after, ended) = self.count().await?;
+        ensure!(after > before, "nothing was reconciled");
+        #[allow(clippy::cast_precision_loss)] // far below 2^53
+        Ok((after - before) as f64 / Duration::from_nanos(ended - began).as_secs_f64())
+    }
+
+    /// How many reconciles there were since `spin`, and when that was, in nanoseconds since 1970.
+    async fn count(&mut self) -> Result<(u64, u64)> {
+        self.input.write_all(b"count\n").await?;
+        let line = timeout(DEADLINE, self.output.next_line()).await??;
+        let line = line.context("it ended too early")?;
+        let (count, at) = line.split_once(' ').context("two words")?;
+        Ok((count.parse()?, at.parse()?))
     }
 
     /// Lets it leave in order, and checks that no pass found anything to do.

@@ -21,11 +21,15 @@ use std::{
     io::Write as _,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    sync::mpsc,
+};
+use tokio_stream::wrappers::ReceiverStream;
 
 /// Reconcile found a difference, which the rows of this comparison do not have.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +41,9 @@ struct Context {
     count: u32,
     reconciled: AtomicU32,
     ready: AtomicBool,
+    /// Whether reconcile does nothing but ask to be called again at once.
+    spinning: AtomicBool,
+    spun: AtomicU64,
     differences: AtomicU32,
     /// What was reconciled since every object was, and when that began.
     begun: Mutex<Vec<(String, u128)>>,
@@ -49,6 +56,8 @@ pub async fn run(address: &str, count: u32) -> Result<()> {
         count,
         reconciled: AtomicU32::new(0),
         ready: AtomicBool::new(false),
+        spinning: AtomicBool::new(false),
+        spun: AtomicU64::new(0),
         differences: AtomicU32::new(0),
         begun: Mutex::default(),
     });
@@ -58,25 +67,40 @@ pub async fn run(address: &str, count: u32) -> Result<()> {
     } else {
         watcher::Config::default().streaming_lists()
     };
+    let (spin, spins) = mpsc::channel::<()>(1);
     let controller = Controller::new(Api::<Environment>::all(client), wanted)
         .with_config(Config::default().debounce(Duration::ZERO).concurrency(64))
+        .reconcile_all_on(ReceiverStream::new(spins))
         .run(reconcile, on_error, Arc::clone(&context))
         .for_each(|_| std::future::ready(()));
     tokio::spawn(controller);
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     while let Some(line) = lines.next_line().await? {
-        if line == "dump" {
-            dump(&context)?;
+        match line.as_str() {
+            "dump" => dump(&context)?,
+            "spin" => {
+                context.spinning.store(true, Ordering::Relaxed);
+                spin.send(()).await?;
+            }
+            "count" => println!("{} {}", context.spun.load(Ordering::Relaxed), now()),
+            _ => {}
         }
     }
     Ok(())
 }
 
+fn now() -> u128 {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_nanos()
+}
+
 async fn reconcile(object: Arc<Environment>, context: Arc<Context>) -> Result<Action, Differs> {
+    if context.spinning.load(Ordering::Relaxed) {
+        context.spun.fetch_add(1, Ordering::Relaxed);
+        return Ok(Action::requeue(Duration::ZERO));
+    }
     if context.ready.load(Ordering::Relaxed) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_nanos();
         let name = object.metadata.name.clone().unwrap_or_default();
-        context.begun.lock().expect("no panic").push((name, now));
+        context.begun.lock().expect("no panic").push((name, now()));
     }
     let found = differences(&object, &context.fleet, Timestamp::now());
     if context.reconciled.fetch_add(1, Ordering::Relaxed) + 1 == context.count {

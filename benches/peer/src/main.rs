@@ -3,7 +3,8 @@
 //!
 //! `bench-peer server COUNT` prints its address and serves until its input ends.
 //! `bench-peer controller ADDRESS COUNT` prints `ready` once every object was reconciled, then `ID NANOSECONDS` for each
-//! reconcile that began since, at the line `dump`, and leaves when its input ends.
+//! reconcile that began since, at the line `dump`, and leaves when its input ends. From the line `spin` on, reconcile is empty and
+//! requeued at once; `count` prints `RECONCILES NANOSECONDS` of it.
 
 mod controller;
 mod diff;

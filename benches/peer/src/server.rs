@@ -48,6 +48,7 @@ pub async fn run(count: u32) -> Result<()> {
     let router = Router::new()
         .route("/apis/toolplane.dev/v1/environments", get(list_or_watch))
         .route("/touch/{number}", post(touch))
+        .route("/burst", post(burst))
         .with_state(shared);
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("http://{}", listener.local_addr()?);
@@ -140,5 +141,24 @@ async fn touch(State(shared): State<Shared>, Path(number): Path<u32>) -> Json<u1
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_nanos();
     // Nobody watching is fine.
     let _ = shared.events.send(event);
+    Json(now)
+}
+
+/// Changes every object and tells the watchers, one event each. Answers with when the first was sent, in nanoseconds since 1970:
+/// everything is made before that.
+async fn burst(State(shared): State<Shared>) -> Json<u128> {
+    let mut shared = shared.lock().expect("no panic");
+    let objects = (0..).zip(shared.version + 1..).take(shared.objects.len());
+    let changed: Vec<Bytes> = objects
+        .map(|(number, version)| json(&object(&Row::new(number), 1, version)).expect("as the others"))
+        .collect();
+    let events: Vec<Bytes> = changed.iter().map(|object| event("MODIFIED", object)).collect();
+    shared.version += events.len() as u64;
+    shared.objects = changed;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_nanos();
+    for event in events {
+        // Nobody watching is fine.
+        let _ = shared.events.send(event);
+    }
     Json(now)
 }

@@ -1,0 +1,175 @@
+//! A crowd that comes at once: 1,000 environments in one transaction, made by a whole replica of the control plane within the limits
+//! of one token, in compressed time.
+//!
+//! Owns: the wiring and the clock. Promises: the limits are the real ones, a fraction of the time long, and judged by the simulator;
+//! what is compressed is compressed on both sides of them. What is compared with is the time that the limit needs for one request
+//! each, at 250 a minute.
+
+use crate::{
+    database::{connect, psql},
+    figures::{Bar, Figure},
+};
+use agent_api::MasterKey;
+use anyhow::{Result, ensure};
+use api::AgentBinary;
+use cluster::{Cluster, Options};
+use control_plane::{Connections, Listeners, Replica, ReplicaConfig};
+use digitalocean::{Budget, BudgetConfig};
+use effects::Effects;
+use firewall_reconciler::Sources;
+use jiff::SignedDuration;
+use simulator::{Handle, Simulator};
+use std::{
+    net::TcpListener,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+const COUNT: u32 = 1_000;
+/// Requests in a minute, by the limit.
+const A_MINUTE: u32 = 250;
+/// How many times as fast time passes.
+const FACTOR: u32 = 6;
+const MINUTE: Duration = Duration::from_secs(60 / FACTOR as u64);
+/// Only bounds a hang.
+const PATIENCE: Duration = Duration::from_mins(5);
+
+/// Creates them, and tells how long that took beside what the limit needs.
+pub(crate) async fn creates() -> Result<Vec<Figure>> {
+    let cluster = Cluster::start(Options::default()).await?;
+    let url = cluster.create_database("creates").await?;
+    let database = connect(&url, None).await?;
+    database.migrate().await?;
+    database.close().await;
+    let folder = tempfile::tempdir()?;
+    let simulator = simulator(folder.path()).await?;
+    let listener = TcpListener::bind(("127.0.0.1", 0))?;
+    listener.set_nonblocking(true)?;
+    let config = replica(&url, &simulator, &listener, folder.path()).await?;
+    let listeners = Listeners {
+        api: listener,
+        operators: None,
+    };
+    let replica = Replica::start(config, listeners).await?;
+    // What a start costs is of the minute before.
+    tokio::time::sleep(MINUTE + MINUTE / 10).await;
+
+    let before = simulator.counts();
+    let began = Instant::now();
+    psql(&url, &insert()).await?;
+    let all = until_created(&url, began).await;
+    let after = simulator.counts();
+    let stopped = replica.stop().await;
+    simulator.shutdown().await;
+    let took = all?;
+    stopped?;
+
+    println!(
+        "creates: {COUNT} environments in {:.1} s of compressed time ({FACTOR} times as fast); requests:",
+        took.as_secs_f64()
+    );
+    for (endpoint, count) in after.changes.iter().chain(&after.reads) {
+        let known = before.changes.get(endpoint).or(before.reads.get(endpoint)).unwrap_or(&0);
+        if count > known {
+            println!("  {:>6} {endpoint}", count - known);
+        }
+    }
+    let needed = MINUTE * COUNT / A_MINUTE;
+    println!(
+        "  beside {COUNT} requests at {A_MINUTE} a minute: {:.1} s; the busiest minute had {}; 429 were answered {} times",
+        needed.as_secs_f64(),
+        after.limits.busiest_minute,
+        after.limits.by_minute + after.limits.by_hour,
+    );
+    ensure!(
+        after.limits.by_minute + after.limits.by_hour == 0,
+        "the limit was hit: {:?}",
+        after.limits
+    );
+    ensure!(simulator_made_each_once(&after), "some were made twice: {:?}", after.changes);
+    let ratio = took.as_secs_f64() / needed.as_secs_f64();
+    Ok(vec![Figure::of("creates-1000", ratio, "x-limit", Bar::AtMost(1.15))])
+}
+
+fn simulator_made_each_once(counts: &simulator::Counts) -> bool {
+    counts.twins == 0 && counts.changes.get("POST /v2/droplets") == Some(&u64::from(COUNT))
+}
+
+async fn simulator(folder: &Path) -> Result<Handle> {
+    let mut config = simulator::Config::new("token".into(), folder.join("simulator"));
+    let settings = &mut config.settings;
+    settings.boot_agents = false;
+    // 30 s in the world.
+    settings.boot_ms = 30_000 / u64::from(FACTOR);
+    settings.droplet_limit = 2 * COUNT;
+    settings.requests_per_minute = A_MINUTE;
+    settings.minute_ms /= u64::from(FACTOR);
+    settings.hour_ms /= u64::from(FACTOR);
+    Ok(Simulator::start(config).await?)
+}
+
+/// A replica as `toolplane serve` makes it by default, its durations compressed.
+async fn replica(url: &str, simulator: &Handle, listener: &TcpListener, folder: &Path) -> Result<ReplicaConfig> {
+    // Droplets run nothing, so nobody downloads it.
+    let binary = folder.join("dtma");
+    std::fs::write(&binary, "no agent")?;
+    let budget = Budget::new(BudgetConfig::default().compressed(FACTOR));
+    let policy = environment_reconciler::Policy::default();
+    let compressed = |duration: SignedDuration| duration / i32::try_from(FACTOR).unwrap_or(1);
+    Ok(ReplicaConfig {
+        name: "bench".to_owned(),
+        database_url: url.to_owned().into(),
+        connections: Connections::default(),
+        digitalocean: digitalocean::Config {
+            budget,
+            ..digitalocean::Config::new(simulator.base_url().clone(), "token".into())
+        },
+        master_key: MasterKey::generate()?,
+        installation: "bench".parse()?,
+        agent_binary: AgentBinary::open(binary).await?,
+        public_url: format!("https://{}", listener.local_addr()?).parse()?,
+        plain_http: false,
+        sources: Sources {
+            backend: vec!["127.0.0.0/8".parse()?],
+            admin: Vec::new(),
+        },
+        ssh_keys: Vec::new(),
+        project: None,
+        resync: Duration::from_mins(5) / FACTOR,
+        lease: Duration::from_secs(15),
+        fleet_sweep: Duration::from_secs(30) / FACTOR,
+        breaker: fleet::Limits::default(),
+        backoff: runtime::Backoff::default(),
+        environment: environment_reconciler::Policy {
+            lag_window: compressed(policy.lag_window),
+            fleet_max_age: compressed(policy.fleet_max_age),
+            launch_deadline: compressed(policy.launch_deadline),
+            ..policy
+        },
+        instance: instance_reconciler::Policy::default(),
+        effects: Effects::default(),
+    })
+}
+
+fn insert() -> String {
+    format!(
+        "with account as (
+            insert into auth.users (id) select gen_random_uuid() from generate_series(1, {COUNT}) returning id
+        )
+        insert into account_tool_environments (user_id, region_slug, size_slug, image_slug)
+        select id, 'nyc3', 's-1vcpu-1gb', 'ubuntu-22-04-x64' from account;\n"
+    )
+}
+
+/// Waits until every row names its droplet.
+async fn until_created(url: &str, began: Instant) -> Result<Duration> {
+    let sql = "select count(do_droplet_id) from account_tool_environments;\n";
+    loop {
+        let created: u32 = psql(url, sql).await?.trim().parse()?;
+        if created == COUNT {
+            return Ok(began.elapsed());
+        }
+        ensure!(began.elapsed() < PATIENCE, "{created} of {COUNT} were created");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
