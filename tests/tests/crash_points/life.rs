@@ -5,6 +5,7 @@ use crate::{
     witness::{Crash, Crasher, Point},
     world::{RESYNC, World},
 };
+use model::ids::SHARDS;
 use std::{
     collections::BTreeMap,
     sync::Arc,
@@ -12,7 +13,7 @@ use std::{
 };
 
 /// Bounds a hang; nothing is measured by it.
-const PATIENCE: Duration = Duration::from_secs(40);
+const PATIENCE: Duration = Duration::from_secs(120);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(15);
 /// For how long nothing may be changed before the end counts as reached: what follows from it are events and statuses.
@@ -120,7 +121,7 @@ async fn reach(world: &World, scenario: Scenario) -> Result<(), String> {
     let began = Instant::now();
     loop {
         let changes = world.witness.changes();
-        let reached = match scenario.reached(world).await {
+        let reached = match scenario_reached(world, scenario).await {
             Ok(()) => {
                 tokio::time::sleep(TAIL).await;
                 let more = world.witness.changes() - changes;
@@ -138,12 +139,22 @@ async fn reach(world: &World, scenario: Scenario) -> Result<(), String> {
     }
 }
 
+/// As long as the dead hold the leases, nobody does anything, and nothing of that is rest.
+async fn scenario_reached(world: &World, scenario: Scenario) -> Result<(), String> {
+    let held = world.shards_held();
+    if held < usize::from(SHARDS) {
+        return Err(format!("{held} shards are held"));
+    }
+    scenario.reached(world).await
+}
+
 /// All is well: ten passes later it still is, and nothing was done for it.
 async fn rest(world: &World, scenario: Scenario) -> Result<(), String> {
     let witness: &Crasher = &world.witness;
     witness.disarm();
     witness.quiet();
     let journal = world.simulator.journal(0).len();
+    let row = world.row().await;
     let enough = world.simulator.reads() + REQUESTS_A_SWEEP * u64::from(PASSES);
     let began = Instant::now();
     while world.simulator.reads() < enough || began.elapsed() < RESYNC * PASSES {
@@ -156,7 +167,12 @@ async fn rest(world: &World, scenario: Scenario) -> Result<(), String> {
     let changes = witness.violations();
     if !requests.is_empty() || !changes.is_empty() {
         let changes: Vec<String> = changes.iter().map(ToString::to_string).collect();
-        return Err(format!("no rest: {changes:?} {requests:?}"));
+        let (before, after) = (format!("{row:#?}"), format!("{:#?}", world.row().await));
+        let differs = before.lines().zip(after.lines()).filter(|(before, after)| before != after);
+        let differs: Vec<String> = differs
+            .map(|(before, after)| format!("{} -> {}", before.trim(), after.trim()))
+            .collect();
+        return Err(format!("no rest: {changes:?} {requests:?} {differs:?}"));
     }
     scenario.reached(world).await?;
     scenario.audit(world).await

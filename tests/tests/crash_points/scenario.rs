@@ -218,8 +218,11 @@ async fn active(world: &World, droplets: &[simulator::DropletInfo]) -> Result<()
     expect("phase", row.status.phase, EnvironmentPhase::Active)?;
     expect("recorded droplet", row.status.droplet_id.map(|id| id.0), Some(droplet.id))?;
     expect("observed generation", row.status.observed_generation, row.generation)?;
-    let ready = row.status.conditions.get("FirewallReady").map(|condition| condition.status);
-    expect("FirewallReady", ready, Some(ConditionStatus::True))?;
+    for condition in ["Ready", "Reconciled", "AgentReady", "FirewallReady"] {
+        if !row.status.conditions.holds(condition) {
+            return Err(format!("{condition}: {:?}", row.status.conditions.get(condition)));
+        }
+    }
     let intent = record.intent.ok_or("there is no intent")?;
     expect("outcome", intent.outcome, Some(model::IntentOutcome::Adopted))?;
     expect("intent's droplet", intent.droplet_id.map(|id| id.0), Some(droplet.id))

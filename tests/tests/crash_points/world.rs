@@ -179,6 +179,11 @@ impl World {
         }
     }
 
+    /// How many leases the replica has that runs.
+    pub(crate) fn shards_held(&self) -> usize {
+        self.replica.as_ref().map_or(0, |replica| replica.shards().len())
+    }
+
     /// Nobody is interested in what was before.
     pub(crate) fn forget_the_dead(&mut self) {
         self.dead.clear();
