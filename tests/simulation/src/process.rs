@@ -4,15 +4,16 @@
 //! never more, and its monotonic clock is right.
 
 use crate::{
-    database::Denied,
+    database::{Database, Denied},
     moment::{Millis, seconds, timestamp},
-    reconcilers::sweep::Sweeper,
+    reconcilers::sweep::{self, Sweeper},
     sabotage::Sabotage,
     wire::{Arrival, To, Trouble, Wire},
     world::World,
 };
 use environment_reconciler::{outbox::Outbox, sizes::Size};
 use fleet::{Firewalls, Fleet, Limits};
+use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 use model::{CatalogEntry, EnvironmentId, EnvironmentRecord, InstallationId, Stamp};
 use runtime::{Clock, Error};
@@ -20,6 +21,7 @@ use schema::Fence;
 use std::{
     collections::BTreeMap,
     fmt::Debug,
+    net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicI64, Ordering},
@@ -44,6 +46,35 @@ pub struct Setup {
     pub limits: Limits,
     /// The one tool that there is.
     pub catalog: Arc<CatalogEntry>,
+}
+
+impl Setup {
+    /// What is the same for all processes of a story.
+    pub(crate) fn new(sabotage: Sabotage, database: &Database) -> Self {
+        // A fixed name, that is valid.
+        let installation: InstallationId = match "story".parse() {
+            Ok(installation) => installation,
+            Err(_) => unreachable!("the name of the installation is valid"),
+        };
+        let network = IpNet::from(IpAddr::from([192, 0, 2, 1]));
+        Self {
+            environments: sabotage.policy(),
+            firewalls: firewall_reconciler::Policy {
+                installation: installation.clone(),
+                sources: firewall_reconciler::Sources {
+                    backend: vec![network],
+                    admin: Vec::new(),
+                },
+                max_age: SignedDuration::from_secs(120),
+                lag_window: sabotage.policy().lag_window,
+            },
+            instances: instance_reconciler::Policy::default(),
+            limits: sweep::limits(sabotage.breaker),
+            catalog: Arc::new(database.catalog.clone()),
+            installation,
+            sabotage,
+        }
+    }
 }
 
 /// What a process remembers.

@@ -1,0 +1,63 @@
+//! Leases, as `schema::LeaseKeeper` and the replica's share keep them. Owns: when they are renewed, and what is given back.
+
+use super::{Address, Event, LEASE, Simulation};
+use crate::{database::Renewed, moment::Millis};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+impl Simulation {
+    pub(super) fn lease(&mut self, to: Address) {
+        let Some(alive) = &self.replicas[to.replica].alive else {
+            return;
+        };
+        let process = Arc::clone(&alive.process);
+        self.after(LEASE / 3, Event::Lease(to));
+        if process.monotonic() >= process.memory().until {
+            let mut memory = process.memory();
+            memory.epochs.clear();
+            memory.records.clear();
+        }
+        if self.world.dice.permille(self.world.faults.database) {
+            return;
+        }
+        let (asked, holder) = (self.world.now, process.holder);
+        let renewed = self.world.database.lease_hold(asked, holder, LEASE);
+        let pause = self.world.dice.between(1, 300);
+        self.after(pause, Event::Leased { to, asked, renewed });
+    }
+
+    pub(super) fn leased(&mut self, to: Address, asked: Millis, renewed: &Renewed) {
+        let Some(alive) = &self.replicas[to.replica].alive else {
+            return;
+        };
+        let mut epochs = renewed.epochs.clone();
+        // What is more than its share, and not worked on, is given back.
+        let idle = epochs.keys().rev().filter(|shard| !alive.works_on(**shard)).copied();
+        let spare: BTreeSet<u16> = idle.take(epochs.len().saturating_sub(renewed.share)).collect();
+        epochs.retain(|shard, _| !spare.contains(shard));
+        let changed = {
+            let mut memory = alive.process.memory();
+            memory.until = asked + LEASE;
+            let changed = memory.epochs != epochs;
+            memory.epochs = epochs;
+            changed
+        };
+        let holder = alive.process.holder;
+        self.world.database.lease_release(holder, &spare);
+        if changed {
+            if self.world.story.is_told() {
+                let held = renewed
+                    .epochs
+                    .iter()
+                    .filter(|(shard, _)| !spare.contains(shard))
+                    .collect::<BTreeMap<_, _>>();
+                self.world
+                    .tell(&format!("replica {}", to.replica), format_args!("holds {held:?}"));
+            }
+            self.read_all(to);
+            self.follow(to);
+        }
+    }
+}
