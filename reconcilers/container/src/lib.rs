@@ -156,11 +156,11 @@ impl Reconciler for ContainerReconciler {
         key: &InstanceId,
         desired: &Wanted,
         status: Option<Verdict>,
-        failure: Option<&Error>,
+        failure: Option<runtime::Failure<'_, Action>>,
     ) -> Result<(), Error> {
         let mut verdict = status.unwrap_or_else(|| self.board.verdict(*key));
         if let Some(failure) = failure {
-            verdict = decide::after_failure(verdict, desired, failure, Timestamp::now());
+            verdict = decide::after_failure(verdict, desired, failure.error, Timestamp::now());
         }
         if verdict.report.is_none() {
             self.prober.keep(*key, &[]);

@@ -137,8 +137,6 @@ pub enum Cause {
     LagWindowPassed(IntentId),
     /// Less is seen than there can be.
     FleetDoubtful,
-    /// A pass that could not be finished.
-    PassFailed,
     /// The create was never sent.
     NeverSent(IntentId),
 }
@@ -164,7 +162,6 @@ impl fmt::Display for Cause {
             Self::Orphan(id) => write!(f, "environment {id} has neither a row nor a tombstone"),
             Self::LagWindowPassed(id) => write!(f, "no droplet of intent {id} within the lag window"),
             Self::FleetDoubtful => f.write_str("so much is missing at once that nothing missing is believed"),
-            Self::PassFailed => f.write_str("a pass could not be finished"),
             Self::NeverSent(id) => write!(f, "intent {id} was never sent"),
         }
     }
@@ -189,7 +186,6 @@ impl From<Cause> for model::Cause {
             | Cause::Orphan(_)
             | Cause::LagWindowPassed(_)
             | Cause::FleetDoubtful
-            | Cause::PassFailed
             | Cause::NeverSent(_)) => Self::observation(other.to_string()),
         }
     }

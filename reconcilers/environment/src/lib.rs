@@ -39,7 +39,7 @@ use jiff::Timestamp;
 use model::{EnvironmentId, EnvironmentRecord, EventType, InstallationId, record::Subject};
 use outbox::Outbox;
 use project::Project;
-use runtime::{Error, Hold, Plan, Read, Reconciler, Store, Wake};
+use runtime::{Error, Failure, Hold, Plan, Read, Reconciler, Step, Store, Wake};
 use schema::{Database, LeaseKeeper, Written};
 use sizes::SizeBook;
 use status::{event, with_failure};
@@ -208,15 +208,18 @@ impl Reconciler for EnvironmentReconciler {
         key: &EnvironmentId,
         desired: &Arc<EnvironmentRecord>,
         status: Option<StatusWrite>,
-        failure: Option<&Error>,
+        failure: Option<Failure<'_, Action>>,
     ) -> Result<(), Error> {
         let StatusWrite { status, events } = status.unwrap_or_default();
         for event in events {
             self.record(event).await;
         }
-        if let Some(failure) = failure {
-            let cause = Cause::PassFailed;
-            self.record(event(*key, EventType::Warning, failure.reason(), failure.message(), cause))
+        if let Some(Failure { error, at }) = &failure {
+            let cause = match at {
+                Step::Observing => model::Cause::while_reading("droplets"),
+                Step::Acting(action) => model::Cause::while_acting(*action),
+            };
+            self.record(event(*key, EventType::Warning, error.reason(), error.message(), cause))
                 .await;
         }
         let Subject::Row(row) = &desired.subject else {
@@ -224,7 +227,7 @@ impl Reconciler for EnvironmentReconciler {
         };
         let planned = status.unwrap_or_else(|| row.status.clone());
         let next = match failure {
-            Some(failure) => with_failure(row, planned, failure, Timestamp::now()),
+            Some(Failure { error, .. }) => with_failure(row, planned, error, Timestamp::now()),
             None => planned,
         };
         if next == row.status {

@@ -19,7 +19,7 @@ use fleet::{Droplet, Fleet, Limits, read};
 use futures::{Stream, StreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use model::{EnvironmentId, EnvironmentRecord, EventType, InstallationId, tags};
-use runtime::{Error, Observation, Plan, Read, Reason, Reconciler, Store, Wake};
+use runtime::{Error, Failure, Observation, Plan, Read, Reason, Reconciler, Store, Wake};
 use schema::{Database, LeaseKeeper};
 use std::{
     collections::HashMap,
@@ -258,7 +258,7 @@ impl Reconciler for OrphanReconciler {
     }
 
     /// Nothing is on record to write to.
-    async fn write_status(&self, _: &EnvironmentId, (): &(), _: Option<()>, _: Option<&Error>) -> Result<(), Error> {
+    async fn write_status(&self, _: &EnvironmentId, (): &(), _: Option<()>, _: Option<Failure<'_, Action>>) -> Result<(), Error> {
         Ok(())
     }
 }

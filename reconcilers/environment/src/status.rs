@@ -50,7 +50,13 @@ pub struct StatusWrite {
 }
 
 /// An event of this reconciler.
-pub fn event(environment: EnvironmentId, kind: EventType, reason: &str, message: impl Into<String>, cause: Cause) -> Event {
+pub fn event(
+    environment: EnvironmentId,
+    kind: EventType,
+    reason: &str,
+    message: impl Into<String>,
+    cause: impl Into<model::Cause>,
+) -> Event {
     Event {
         environment_id: environment,
         instance_id: None,
@@ -58,7 +64,7 @@ pub fn event(environment: EnvironmentId, kind: EventType, reason: &str, message:
         reason: reason.to_owned(),
         message: message.into(),
         actor: ACTOR.to_owned(),
-        cause: cause.to_string(),
+        cause: cause.into().to_string(),
     }
 }
 
@@ -122,6 +128,7 @@ pub(crate) struct Draft<'a> {
     now: Timestamp,
     status: Cow<'a, EnvironmentStatus>,
     events: Vec<Event>,
+    waits: bool,
 }
 
 impl<'a> Draft<'a> {
@@ -131,6 +138,7 @@ impl<'a> Draft<'a> {
             now,
             status: Cow::Borrowed(&row.status),
             events: Vec::new(),
+            waits: false,
         };
         if row.status.observed_generation != row.generation {
             draft.status.to_mut().observed_generation = row.generation;
@@ -179,6 +187,21 @@ impl<'a> Draft<'a> {
             let (now, conditions) = (self.now, &mut self.status.to_mut().conditions);
             conditions.set(kind, status, reason, message, generation, now);
         }
+    }
+
+    /// Says that nothing can be sent before `until`.
+    pub(crate) fn waits(&mut self, until: Timestamp) {
+        self.waits = true;
+        let (said, now) = (&self.row.status.conditions, self.now);
+        if budget::standing(said, now).is_none() {
+            let conditions = &mut self.status.to_mut().conditions;
+            budget::wait(conditions, said, until, self.row.generation, now);
+        }
+    }
+
+    /// Whether it was said that nothing can be sent.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.waits
     }
 
     /// Takes conditions away that have no meaning now.

@@ -9,7 +9,7 @@ use fleet::{Firewalls, Trust, firewalls::Observed};
 use futures::{Stream, stream};
 use jiff::{SignedDuration, Timestamp};
 use model::{Cause, Explain, InstallationId};
-use runtime::{Error, Hold, Observation, Plan, Read, Reason, Reconciler, Wake};
+use runtime::{Error, Failure, Hold, Observation, Plan, Read, Reason, Reconciler, Wake};
 use schema::LeaseKeeper;
 use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
@@ -143,11 +143,11 @@ impl Reconciler for BaseFirewallReconciler {
         _: &InstallationId,
         _: &FirewallSpec,
         _: Option<()>,
-        failure: Option<&Error>,
+        failure: Option<Failure<'_, CloudAction>>,
     ) -> Result<(), Error> {
         // Environments say so too, by their condition `FirewallReady`.
         if let Some(failure) = failure {
-            tracing::error!(error = %failure, "the base firewall is not as it should be");
+            tracing::error!(error = %failure.error, at = ?failure.at, "the base firewall is not as it should be");
         }
         Ok(())
     }

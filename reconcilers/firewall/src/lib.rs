@@ -21,8 +21,8 @@ use digitalocean::Client;
 use fleet::{Firewalls, names};
 use futures::{Stream, StreamExt, stream};
 use jiff::Timestamp;
-use model::{ConditionStatus, DropletId, EnvironmentId, EnvironmentRecord, Event, EventType, record::Subject};
-use runtime::{Error, Hold, Observation, Plan, Read, Reason, Reconciler, Store, Wake};
+use model::{Cause, ConditionStatus, DropletId, EnvironmentId, EnvironmentRecord, Event, EventType, record::Subject};
+use runtime::{Error, Failure, Hold, Observation, Plan, Read, Reason, Reconciler, Step, Store, Wake};
 use schema::{Database, FirewallState, LeaseKeeper};
 use std::{sync::Arc, time::Duration};
 use tokio::time::{MissedTickBehavior, interval};
@@ -170,17 +170,21 @@ impl Reconciler for FirewallReconciler {
         key: &EnvironmentId,
         desired: &Desired,
         status: Option<FirewallState>,
-        failure: Option<&Error>,
+        failure: Option<Failure<'_, Action>>,
     ) -> Result<(), Error> {
-        if let Some(failure) = failure {
-            let message = failure.message().to_owned();
-            let cause = "a pass could not be finished";
-            self.record(*key, EventType::Warning, failure.reason(), message, cause).await;
+        if let Some(Failure { error, at }) = &failure {
+            let cause = match at {
+                Step::Observing => Cause::while_reading("firewalls"),
+                Step::Acting(action) => Cause::while_acting(*action),
+            };
+            let message = error.message().to_owned();
+            self.record(*key, EventType::Warning, error.reason(), message, &cause.to_string())
+                .await;
         }
         let Desired::Environment(record) = desired else {
             return Ok(());
         };
-        let failed = failure.and_then(|failure| failed(record, failure));
+        let failed = failure.and_then(|failure| failed(record, failure.error));
         let Some(state) = failed.or(status) else {
             return Ok(());
         };

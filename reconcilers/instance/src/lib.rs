@@ -27,9 +27,9 @@ pub use status::Statuses;
 
 use agent_api::Agents;
 use jiff::Timestamp;
-use model::{CatalogEntry, CatalogId, EnvironmentId, EnvironmentRecord, EventType};
+use model::{CatalogEntry, CatalogId, Cause, EnvironmentId, EnvironmentRecord, EventType};
 use observe::Pushed;
-use runtime::{Error, Hold, Plan, Read, Reconciler, Store};
+use runtime::{Error, Failure, Hold, Plan, Read, Reconciler, Step, Store};
 use schema::{Database, LeaseKeeper};
 use status::event;
 use std::sync::Arc;
@@ -134,12 +134,15 @@ impl Reconciler for InstanceReconciler {
         key: &EnvironmentId,
         _: &Desired,
         status: Option<Statuses>,
-        failure: Option<&Error>,
+        failure: Option<Failure<'_, Action>>,
     ) -> Result<(), Error> {
-        if let Some(failure) = failure {
-            let cause = "a pass could not be finished".to_owned();
-            let message = failure.message().to_owned();
-            self.record(event(*key, EventType::Warning, failure.reason(), message, cause))
+        if let Some(Failure { error, at }) = failure {
+            let cause = match at {
+                Step::Observing => Cause::while_reading("tools"),
+                Step::Acting(action) => Cause::while_acting(action),
+            };
+            let message = error.message().to_owned();
+            self.record(event(*key, EventType::Warning, error.reason(), message, cause.to_string()))
                 .await;
         }
         let statuses = status.unwrap_or_default();

@@ -34,6 +34,17 @@ impl Cause {
     pub fn observation(seen: impl Into<Cow<'static, str>>) -> Self {
         Self::Observation(seen.into())
     }
+
+    /// An action that failed, and why it was to be done: `while CreateDroplet: spec.desired_state of generation 3`.
+    pub fn while_acting(action: &impl Explain) -> Self {
+        let Explanation { action, cause, .. } = action.explain();
+        Self::observation(format!("while {action}: {cause}"))
+    }
+
+    /// Something that could not be read: `while reading droplets`.
+    pub fn while_reading(what: &str) -> Self {
+        Self::observation(format!("while reading {what}"))
+    }
 }
 
 impl fmt::Display for Cause {

@@ -34,7 +34,7 @@ pub use backoff::Backoff;
 pub use clock::{Clock, SystemClock, TokioClock};
 pub use controller::{Config, Controller, Ended, Passes};
 pub use queue::Queue;
-pub use reconciler::{Error, Hold, Observation, Plan, Read, Reconciler};
+pub use reconciler::{Error, Failure, Hold, Observation, Plan, Read, Reconciler, Step};
 pub use reflector::{Reflector, ReflectorConfig, reflector};
 pub use runner::{Outcome, pass};
 pub use source::{Fetched, Notification, Source};

@@ -97,6 +97,24 @@ impl Error {
     }
 }
 
+/// What ended a pass that came as far as a row, and at which step.
+#[derive(Debug)]
+pub struct Failure<'a, A> {
+    /// Why the step failed.
+    pub error: &'a Error,
+    /// Which step that was.
+    pub at: Step<'a, A>,
+}
+
+/// A step of a pass that can fail once there is a row.
+#[derive(Debug)]
+pub enum Step<'a, A> {
+    /// Reading what is there. Nothing was done.
+    Observing,
+    /// Carrying out this action. Those before it were carried out, those after it were not begun.
+    Acting(&'a A),
+}
+
 /// What one pass is going to do: the output of a pure decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan<A, S> {
@@ -192,13 +210,13 @@ pub trait Reconciler: Send + Sync + 'static {
         action: &Self::Action,
     ) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// Writes what was seen, fenced by the row's generation and the lease's epoch. `failure` is the error that ended the pass,
-    /// and `status` what the plan says, if it came so far.
+    /// Writes what was seen, fenced by the row's generation and the lease's epoch. `failure` is what ended the pass, and `status`
+    /// what the plan says, if it came so far.
     fn write_status(
         &self,
         key: &Self::Key,
         desired: &Self::Desired,
         status: Option<Self::Status>,
-        failure: Option<&Error>,
+        failure: Option<Failure<'_, Self::Action>>,
     ) -> impl Future<Output = Result<(), Error>> + Send;
 }

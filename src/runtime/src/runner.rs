@@ -7,7 +7,7 @@
 use crate::{
     chain::Chain,
     clock::{Clock, bounded},
-    reconciler::{Error, Plan, Read, Reconciler},
+    reconciler::{Error, Failure, Plan, Read, Reconciler, Step},
 };
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ async fn cached<R: Reconciler>(reconciler: &R, key: &R::Key, clock: &dyn Clock) 
             requeue: plan.requeue.map(bounded),
         }),
         Look::Planned(..) => None,
-        Look::Failed(desired, error) => Some(Outcome::Failed(finish(reconciler, key, desired.as_ref(), None, error).await)),
+        Look::Failed(desired, error) => Some(Outcome::Failed(unread(reconciler, key, desired.as_ref(), error).await)),
     }
 }
 
@@ -74,13 +74,14 @@ async fn authoritative<R: Reconciler>(reconciler: &R, key: &R::Key, clock: &dyn 
         Look::Gone => return Outcome::Gone,
         Look::Planned(desired, plan) => (desired, plan),
         Look::Failed(desired, error) => {
-            return Outcome::Failed(finish(reconciler, key, desired.as_ref(), None, error).await);
+            return Outcome::Failed(unread(reconciler, key, desired.as_ref(), error).await);
         }
     };
     for action in &plan.actions {
         tracing::debug!(?action, "acting");
         if let Err(error) = reconciler.act(key, &desired, action).await {
-            return Outcome::Failed(finish(reconciler, key, Some(&desired), plan.status, error).await);
+            let at = Step::Acting(action);
+            return Outcome::Failed(finish(reconciler, key, &desired, plan.status, at, error).await);
         }
     }
     if plan.status.is_some()
@@ -115,18 +116,26 @@ async fn look<R: Reconciler>(reconciler: &R, key: &R::Key, read: Read, clock: &d
     }
 }
 
-/// Writes the status of a pass that failed, if it came far enough to have a row to write to, and returns the error that it
-/// failed with. That the status could not be written either is for the log alone: the next pass writes it.
+/// Ends a pass that read too little to decide by: what is there when there is a row, and without a row nothing can be said of it.
+async fn unread<R: Reconciler>(reconciler: &R, key: &R::Key, desired: Option<&R::Desired>, error: Error) -> Error {
+    match desired {
+        Some(desired) => finish(reconciler, key, desired, None, Step::Observing, error).await,
+        None => error,
+    }
+}
+
+/// Writes the status of a pass that failed, and returns the error that it failed with. That the status could not be written either
+/// is for the log alone: the next pass writes it.
 async fn finish<R: Reconciler>(
     reconciler: &R,
     key: &R::Key,
-    desired: Option<&R::Desired>,
+    desired: &R::Desired,
     status: Option<R::Status>,
+    at: Step<'_, R::Action>,
     error: Error,
 ) -> Error {
-    if let Some(desired) = desired
-        && let Err(unwritten) = reconciler.write_status(key, desired, status, Some(&error)).await
-    {
+    let failure = Failure { error: &error, at };
+    if let Err(unwritten) = reconciler.write_status(key, desired, status, Some(failure)).await {
         tracing::warn!(error = %Chain(&unwritten), "the status of a failed pass could not be written");
     }
     error
@@ -205,9 +214,9 @@ mod tests {
             _: &u8,
             _: &Self::Desired,
             status: Option<&'static str>,
-            failure: Option<&Error>,
+            failure: Option<Failure<'_, u8>>,
         ) -> Result<(), Error> {
-            let failure = failure.map_or("", Error::reason);
+            let failure = failure.map_or(String::new(), |Failure { error, at }| format!("{} {at:?}", error.reason()));
             self.call(format!("write {}{failure}", status.unwrap_or_default()))
         }
     }
@@ -316,22 +325,25 @@ mod tests {
         assert_eq!(calls_from_failure(&["load Cached"]).await, ["load Cached"]);
         assert_eq!(
             calls_from_failure(&["observe Cached"]).await,
-            ["observe Cached", "write Failed"]
+            ["observe Cached", "write Failed Observing"]
         );
         assert_eq!(calls_from_failure(&["load Authoritative"]).await, ["load Authoritative"]);
         assert_eq!(
             calls_from_failure(&["observe Authoritative"]).await,
-            ["observe Authoritative", "write Failed"]
+            ["observe Authoritative", "write Failed Observing"]
         );
-        assert_eq!(calls_from_failure(&["act 1"]).await, ["act 1", "write status Failed"]);
+        assert_eq!(
+            calls_from_failure(&["act 1"]).await,
+            ["act 1", "write status Failed Acting(1)"]
+        );
         assert_eq!(calls_from_failure(&["write status "]).await, ["write status "]);
     }
 
     #[tokio::test]
     async fn a_status_that_cannot_be_written_does_not_hide_the_error() {
         assert_eq!(
-            calls_from_failure(&["act 2", "write status Failed"]).await,
-            ["act 2", "write status Failed"]
+            calls_from_failure(&["act 2", "write status Failed Acting(2)"]).await,
+            ["act 2", "write status Failed Acting(2)"]
         );
     }
 }

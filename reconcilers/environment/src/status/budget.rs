@@ -3,19 +3,15 @@
 
 use super::condition::BUDGET_AVAILABLE;
 use jiff::{SignedDuration, Timestamp};
-use model::{ConditionStatus, Conditions};
+use model::{Condition, ConditionStatus, Conditions};
 
 const REASON: &str = "RequestLimitReached";
 const MESSAGE: &str = "the request limit of digitalocean_token is reached; it goes on at ";
 
 /// Says that nothing is sent before `until`. What the row already says stays while that time is still to come.
 pub(super) fn wait(next: &mut Conditions, said: &Conditions, until: Timestamp, generation: i64, now: Timestamp) {
-    let standing = said
-        .get(BUDGET_AVAILABLE)
-        .filter(|condition| condition.status == ConditionStatus::False)
-        .filter(|condition| promised(&condition.message).is_some_and(|promised| promised > now));
     match (
-        standing,
+        standing(said, now),
         next.0.iter_mut().find(|condition| condition.kind == BUDGET_AVAILABLE),
     ) {
         (Some(standing), Some(place)) => place.clone_from(standing),
@@ -25,6 +21,13 @@ pub(super) fn wait(next: &mut Conditions, said: &Conditions, until: Timestamp, g
             next.set(BUDGET_AVAILABLE, ConditionStatus::False, REASON, message, generation, now);
         }
     }
+}
+
+/// What a row says of a wait that is not over.
+pub(super) fn standing(said: &Conditions, now: Timestamp) -> Option<&Condition> {
+    said.get(BUDGET_AVAILABLE)
+        .filter(|condition| condition.status == ConditionStatus::False)
+        .filter(|condition| promised(&condition.message).is_some_and(|promised| promised > now))
 }
 
 /// A time in whole seconds, not before it.

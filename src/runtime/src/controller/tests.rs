@@ -1,7 +1,7 @@
 //! The loop under a paused clock: every delay below is exact but for jitter, and no test waits for real time.
 
 use super::*;
-use crate::{Plan, Read};
+use crate::{Failure, Plan, Read};
 use futures::stream;
 use jiff::SignedDuration;
 use std::{
@@ -126,7 +126,7 @@ impl Reconciler for Scripted {
         Ok(())
     }
 
-    async fn write_status(&self, _: &Key, _: &Turn, _: Option<()>, _: Option<&Error>) -> Result<(), Error> {
+    async fn write_status(&self, _: &Key, _: &Turn, _: Option<()>, _: Option<Failure<'_, ()>>) -> Result<(), Error> {
         Ok(())
     }
 }

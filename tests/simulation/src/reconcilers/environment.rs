@@ -8,7 +8,7 @@ use digitalocean::Droplet;
 use environment_reconciler::{Action, Observed, StatusWrite, decide, status::with_failure};
 use jiff::Timestamp;
 use model::{DropletId, EnvironmentId, EnvironmentRecord, Intent, IntentOutcome, record::Subject, tags};
-use runtime::{Clock, Error, Plan, Read, Reconciler};
+use runtime::{Clock, Error, Failure, Plan, Read, Reconciler};
 use schema::Fence;
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -243,12 +243,12 @@ impl Reconciler for EnvironmentModel {
         key: &EnvironmentId,
         desired: &Arc<EnvironmentRecord>,
         status: Option<StatusWrite>,
-        failure: Option<&Error>,
+        failure: Option<Failure<'_, Action>>,
     ) -> Result<(), Error> {
         let Subject::Row(row) = &desired.subject else { return Ok(()) };
         let planned = status.and_then(|write| write.status).unwrap_or_else(|| row.status.clone());
         let next = match failure {
-            Some(failure) => with_failure(row, planned, failure, self.0.now()),
+            Some(failure) => with_failure(row, planned, failure.error, self.0.now()),
             None => planned,
         };
         if next == row.status {

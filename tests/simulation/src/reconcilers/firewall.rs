@@ -11,7 +11,7 @@ use firewall_reconciler::{
 use fleet::{firewalls, names};
 use jiff::Timestamp;
 use model::{DropletId, EnvironmentId, EnvironmentRecord, record::Subject};
-use runtime::{Clock, Error, Observation, Plan, Read, Reconciler};
+use runtime::{Clock, Error, Failure, Observation, Plan, Read, Reconciler};
 use schema::FirewallState;
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -245,7 +245,7 @@ impl Reconciler for FirewallModel {
         key: &EnvironmentId,
         _: &Arc<EnvironmentRecord>,
         status: Option<FirewallState>,
-        _: Option<&Error>,
+        _: Option<Failure<'_, Action>>,
     ) -> Result<(), Error> {
         let Some(FirewallState { state, reason, message }) = status else {
             return Ok(());

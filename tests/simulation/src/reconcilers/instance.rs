@@ -4,7 +4,7 @@ use crate::{agent::Push, database::Denied, process::Process, wire::To};
 use instance_reconciler::{Action, Desired, Observed, Statuses, decide};
 use jiff::Timestamp;
 use model::{DesiredSet, EnvironmentId, EnvironmentRecord, Stamp};
-use runtime::{Error, Plan, Read, Reconciler};
+use runtime::{Error, Failure, Plan, Read, Reconciler};
 use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 /// See the module.
@@ -123,7 +123,7 @@ impl Reconciler for InstanceModel {
         key: &EnvironmentId,
         _: &Desired,
         status: Option<Statuses>,
-        _: Option<&Error>,
+        _: Option<Failure<'_, Action>>,
     ) -> Result<(), Error> {
         let statuses = status.unwrap_or_default();
         if statuses.is_empty() {

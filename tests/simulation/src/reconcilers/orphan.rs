@@ -9,7 +9,7 @@ use environment_reconciler::{
 use fleet::{Droplet, read};
 use jiff::{SignedDuration, Timestamp};
 use model::{EnvironmentId, tags};
-use runtime::{Error, Observation, Plan, Read, Reconciler};
+use runtime::{Error, Failure, Observation, Plan, Read, Reconciler};
 use std::sync::Arc;
 
 /// See the module.
@@ -112,7 +112,7 @@ impl Reconciler for OrphanModel {
         Ok(())
     }
 
-    async fn write_status(&self, _: &EnvironmentId, (): &(), _: Option<()>, _: Option<&Error>) -> Result<(), Error> {
+    async fn write_status(&self, _: &EnvironmentId, (): &(), _: Option<()>, _: Option<Failure<'_, Action>>) -> Result<(), Error> {
         Ok(())
     }
 }
