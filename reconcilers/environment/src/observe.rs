@@ -1,4 +1,4 @@
-//! What is there. Owns: what a pass sees: droplets, heartbeats, the outbox, sizes and the project. Must not: decide.
+//! What is there. Owns: what a pass sees: droplets, heartbeats, the outbox, sizes, the project and the request budget. Must not: decide.
 
 use crate::{
     EnvironmentReconciler, failure,
@@ -6,6 +6,7 @@ use crate::{
     project::Membership,
     sizes::Sizes,
 };
+use digitalocean::Priority;
 use fleet::Sighting;
 use jiff::{SignedDuration, Timestamp};
 use model::{EnvironmentId, EnvironmentRecord};
@@ -25,6 +26,8 @@ pub struct Observed {
     pub sizes: Sizes,
     /// Which of its droplets are in the configured project.
     pub project: Membership,
+    /// Until when the request budget has no room for a create, as far as it is known; `None` when one could be sent now.
+    pub short_until: Option<Timestamp>,
 }
 
 impl EnvironmentReconciler {
@@ -41,6 +44,7 @@ impl EnvironmentReconciler {
             outgoing: self.outbox.outgoing(id, now),
             sizes: self.sizes.sizes(now),
             project,
+            short_until: self.client.budget().pending(Priority::Create),
         }
     }
 

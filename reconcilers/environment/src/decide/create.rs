@@ -1,4 +1,5 @@
-//! An environment without its droplet: announce, create, look for it, and only then announce another.
+//! An environment without its droplet: announce, create, look for it, and only then announce another. Nothing is announced that
+//! could not be sent: an announcement grows old, and each one is another epoch of enrolment.
 
 use super::{
     launch::no_droplet,
@@ -9,7 +10,7 @@ use crate::{
     status::Draft,
 };
 use fleet::Droplet;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use model::{Environment, EnvironmentPhase, EventType, Intent, IntentOutcome};
 
 /// No droplet is the environment's. `others` carry its tags and are of earlier intents.
@@ -80,6 +81,7 @@ fn announced(scene: &Scene<'_>, row: &Environment, intent: &Intent, draft: &mut 
         (true, _) if !scene.sendable(intent) => return lost(Cause::NeverSent(intent.id)),
         (_, None) if !scene.believes(draft) => return Scene::withheld(),
         (_, None) => return lost(Cause::LagWindowPassed(intent.id)),
+        (true, Some(_)) if let Some(until) = scene.short_until() => return unsendable(scene, intent, until, draft),
         (true, Some(left)) => (vec![Action::CreateDroplet { cause: wish(row) }], left),
         (false, Some(left)) => (look.into_iter().collect(), left),
     };
@@ -87,6 +89,16 @@ fn announced(scene: &Scene<'_>, row: &Environment, intent: &Intent, draft: &mut 
         actions,
         requeue: Some(requeue.min(left)),
         progress: Progress::underway("Creating", "the droplet is being created"),
+    }
+}
+
+/// The announced create cannot be sent now. It goes out when it can, or is given up when it has grown too old for that.
+fn unsendable(scene: &Scene<'_>, intent: &Intent, until: Timestamp, draft: &mut Draft<'_>) -> Steps {
+    let steps = scene.short(until, draft);
+    let left = scene.policy.send_within() - scene.age(intent);
+    Steps {
+        requeue: steps.requeue.map(|requeue| requeue.min(left)),
+        ..steps
     }
 }
 
@@ -143,13 +155,36 @@ pub(super) fn leaving(scene: &Scene<'_>, kept: &Droplet, draft: &mut Draft<'_>) 
 /// There is no droplet any more, or never was one. Only the very first is created whatever is missing from the fleet: any other may
 /// be in the place of one that is only not seen.
 fn again(scene: &Scene<'_>, row: &Environment, draft: &mut Draft<'_>) -> Steps {
-    if scene.intent().is_none() && row.status.droplet_id.is_none() {
-        return create(row, draft);
-    }
-    if !scene.believes(draft) {
+    let first = scene.intent().is_none() && row.status.droplet_id.is_none();
+    if !first && !scene.believes(draft) {
         return Scene::withheld();
     }
-    create(row, draft)
+    match scene.short_until() {
+        Some(until) => unannounced(scene, row, until, draft),
+        None => create(row, draft),
+    }
+}
+
+/// A droplet is to be created, and could not be now.
+fn unannounced(scene: &Scene<'_>, row: &Environment, until: Timestamp, draft: &mut Draft<'_>) -> Steps {
+    // What was never begun stays so.
+    draft.phase(match row.status.phase {
+        EnvironmentPhase::PendingCreation
+        | EnvironmentPhase::PendingDeletion
+        | EnvironmentPhase::Deleting
+        | EnvironmentPhase::Deleted
+        | EnvironmentPhase::ErrorDeletion => EnvironmentPhase::PendingCreation,
+        EnvironmentPhase::Creating
+        | EnvironmentPhase::Active
+        | EnvironmentPhase::ErrorCreation
+        | EnvironmentPhase::Unresponsive => EnvironmentPhase::Creating,
+    });
+    no_droplet(
+        draft,
+        "RequestLimitReached",
+        "there is no droplet, and none can be created now",
+    );
+    scene.short(until, draft)
 }
 
 /// There is no droplet, and none is under way.

@@ -137,6 +137,24 @@ impl<'a> Scene<'a> {
         self.observed.sighting.trust.is_trusted()
     }
 
+    /// Until when no create can be sent, if that is later than now.
+    pub(super) fn short_until(&self) -> Option<Timestamp> {
+        self.observed.short_until.filter(|until| *until > self.now)
+    }
+
+    /// What is done while no create can be sent: waiting, and saying until when.
+    pub(super) fn short(&self, until: Timestamp, draft: &mut Draft<'_>) -> Steps {
+        draft.waits(until);
+        Steps {
+            actions: Vec::new(),
+            requeue: Some(until.duration_since(self.now)),
+            progress: Progress::underway(
+                "RequestLimitReached",
+                "the droplet is created once requests may be sent again",
+            ),
+        }
+    }
+
     /// The environment's own droplet among those seen: the recorded one, else the lowest id of the latest intent.
     ///
     /// A droplet of an earlier intent, or of one that was given up, is not adopted: its agent can never enrol, or holds tokens of
@@ -297,7 +315,7 @@ impl<'a> Scene<'a> {
         if self.trusted() {
             draft.without(&[condition::FLEET_TRUSTED]);
         }
-        if draft.said(condition::BUDGET_AVAILABLE).is_some() {
+        if draft.said(condition::BUDGET_AVAILABLE).is_some() && !draft.is_waiting() {
             draft.condition(condition::BUDGET_AVAILABLE, ConditionStatus::True, "Available", "");
         }
         match &self.record.firewall {

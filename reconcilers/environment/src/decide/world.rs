@@ -2,6 +2,7 @@
 //! clock. It is stepped as the runner steps a real reconciler.
 
 mod cloud;
+mod passing;
 
 pub(super) use cloud::{Real, Resizes};
 
@@ -13,16 +14,15 @@ use crate::{
     policy::Policy,
     project::Membership,
     sizes::Sizes,
-    status::{StatusWrite, with_failure},
+    status::StatusWrite,
 };
 use fleet::{Sighting, Trust};
 use jiff::{SignedDuration, Timestamp};
 use model::{
     ConditionStatus, DropletId, Environment, EnvironmentDesiredState, EnvironmentId, EnvironmentPhase, EnvironmentRecord,
-    EnvironmentSpec, EnvironmentStatus, Intent, IntentId, IntentKind, IntentOutcome, RecordedFirewall, Stamp, Tombstone, Tools,
-    UserId, record::Subject,
+    EnvironmentSpec, EnvironmentStatus, IntentOutcome, RecordedFirewall, Stamp, Tombstone, Tools, UserId, record::Subject,
 };
-use runtime::{Error, Plan, Read};
+use runtime::{Plan, Read};
 use schema::IntentStanding;
 use std::collections::{BTreeMap, HashSet};
 
@@ -37,6 +37,8 @@ pub(super) enum Fault {
     After(usize),
     /// The n-th effect is refused, and will be until the row changes.
     Refused(usize),
+    /// Just before the n-th effect the requests run out, for so many seconds.
+    Short(usize, i64),
     /// The process dies just before the n-th effect.
     CrashBefore(usize),
     /// The process dies just after the n-th effect.
@@ -64,6 +66,8 @@ pub(super) struct World {
     pub(super) resizes: Resizes,
     /// What is remembered of the sizes.
     sizes: Sizes,
+    /// Nothing is sent before this.
+    pub(super) short_until: Option<Timestamp>,
     /// The droplets in the configured project; `None` when none is configured.
     pub(super) project: Option<HashSet<DropletId>>,
     /// How many droplets in a row had no agent that enrolled.
@@ -129,6 +133,7 @@ impl World {
             shutdowns_work: true,
             resizes: Resizes::Work,
             sizes: Sizes::default(),
+            short_until: None,
             project: None,
             unenrolled: 0,
             next_id: 100,
@@ -220,6 +225,7 @@ impl World {
                 None => Membership::Unmanaged,
                 Some(inside) => Membership::Known(inside.iter().copied().collect()),
             },
+            short_until: self.short_until,
         }
     }
 
@@ -235,158 +241,6 @@ impl World {
     /// The plan of a pass that reads everything.
     pub(super) fn plan(&self) -> Plan<Action, StatusWrite> {
         self.decide(self.read().unwrap_or(Sighting::UNKNOWN), Read::Authoritative)
-    }
-
-    /// One pass, as the runner does it. Returns when to come back.
-    pub(super) fn pass(&mut self, fault: Fault) -> Option<SignedDuration> {
-        self.record.as_ref()?;
-        let glance = self.decide(self.cached.clone(), Read::Cached);
-        if glance.is_noop() {
-            return glance.requeue;
-        }
-        let Some(sighting) = self.read() else {
-            let unknown = self.decide(Sighting::UNKNOWN, Read::Cached);
-            let harmless = |action: &Action| matches!(action, Action::Look);
-            assert!(unknown.actions.iter().all(harmless), "Unknown led to {:?}", unknown.actions);
-            return Some(secs(5));
-        };
-        self.cached = sighting.clone();
-        let Plan {
-            actions,
-            status,
-            requeue,
-        } = self.decide(sighting, Read::Authoritative);
-        for (nth, action) in actions.iter().enumerate() {
-            let failure = match fault {
-                Fault::Before(n) if n == nth => Some(Error::retriable("Unavailable", "no answer")),
-                Fault::After(n) if n == nth => {
-                    let _ = self.carry_out(action);
-                    if let Action::AnnounceIntent { .. } = action {
-                        // Nobody heard which intent it became.
-                        self.outbox.take(self.record.as_ref().unwrap().id());
-                    }
-                    Some(Error::retriable("Ambiguous", "no answer"))
-                }
-                Fault::Refused(n) if n == nth => {
-                    if let Action::CreateDroplet { .. } = action {
-                        let intent = self.outbox.take(self.record.as_ref().unwrap().id()).unwrap();
-                        self.resolve(intent.id, IntentOutcome::Refused);
-                        Some(Error::terminal("Refused", "region_slug: no such region"))
-                    } else {
-                        self.carry_out(action)
-                    }
-                }
-                Fault::CrashBefore(n) | Fault::CrashAfter(n) if n == nth => {
-                    if fault == Fault::CrashAfter(n) {
-                        let _ = self.carry_out(action);
-                    }
-                    self.outbox = Outbox::default();
-                    self.cached = Sighting::UNKNOWN;
-                    return Some(secs(1));
-                }
-                Fault::None
-                | Fault::Before(_)
-                | Fault::After(_)
-                | Fault::Refused(_)
-                | Fault::CrashBefore(_)
-                | Fault::CrashAfter(_) => self.carry_out(action),
-            };
-            if let Some(error) = failure {
-                self.write(status, Some(&error));
-                return Some(secs(2));
-            }
-        }
-        self.write(status, None);
-        requeue
-    }
-
-    fn write(&mut self, status: Option<StatusWrite>, failure: Option<&Error>) {
-        let now = self.now;
-        let Some(EnvironmentRecord {
-            subject: Subject::Row(row),
-            ..
-        }) = &mut self.record
-        else {
-            return;
-        };
-        let planned = status.and_then(|write| write.status);
-        let mut status = planned.unwrap_or_else(|| row.status.clone());
-        if let Some(failure) = failure {
-            status = with_failure(row, status, failure, now);
-        }
-        // The epoch is the announcement's to write.
-        status.agent_epoch = row.status.agent_epoch;
-        row.status = status;
-    }
-
-    fn resolve(&mut self, id: IntentId, outcome: IntentOutcome) {
-        let intent = self.record.as_mut().unwrap().intent.as_mut().unwrap();
-        assert_eq!(intent.id, id);
-        intent.outcome = Some(outcome);
-    }
-
-    /// Returns why it was refused.
-    fn carry_out(&mut self, action: &Action) -> Option<Error> {
-        let moment = self.moment();
-        let record = self.record.as_mut().unwrap();
-        let environment = record.id();
-        match action {
-            Action::Look => self.cached = self.read().unwrap_or(Sighting::UNKNOWN),
-            Action::AnnounceIntent { .. } => {
-                assert!(
-                    record.intent.as_ref().is_none_or(|intent| intent.outcome.is_some()),
-                    "two open intents"
-                );
-                let epoch = record.agent_epoch() + 1;
-                let intent = Intent {
-                    id: IntentId::random(),
-                    environment_id: environment,
-                    kind: IntentKind::Create,
-                    epoch,
-                    announced_at: self.now,
-                    droplet_id: None,
-                    enrolment_expires_at: self.now + secs(3600),
-                    enrolled_key: None,
-                    outcome: None,
-                };
-                record.intent = Some(Box::new(intent.clone()));
-                self.row_mut().status.agent_epoch = epoch;
-                self.outbox.announced(intent, moment);
-            }
-            Action::CreateDroplet { .. } => {
-                let intent = self.outbox.take(environment).expect("a create without permission");
-                let id = self.place(Some(intent.id), true);
-                let size = self.row().spec.size.as_ref().into();
-                self.cloud.last_mut().unwrap().droplet.size = size;
-                self.outbox.sent(environment, intent.id, moment);
-                self.created += 1;
-                self.unenrolled += 1;
-                self.record.as_mut().unwrap().intent.as_mut().unwrap().droplet_id = Some(id);
-            }
-            Action::NameDroplet { droplet, .. } => record.intent.as_mut().unwrap().droplet_id = Some(*droplet),
-            Action::ResolveIntent { intent, outcome, .. } => self.resolve(*intent, *outcome),
-            Action::ReadSizes { .. } => self.sizes.known = Some(cloud::sizes()),
-            Action::ChangeDroplet { droplet, change, .. } => return self.change(*droplet, change),
-            Action::DeleteDroplet { droplet, .. } => {
-                let gone_at = self.now + self.lag;
-                let real = self.cloud.iter_mut().find(|real| real.droplet.id == *droplet).unwrap();
-                assert!(real.droplet.ours, "a delete of what is not ours");
-                real.gone_at.get_or_insert(gone_at);
-                self.outbox.deleted(environment, *droplet, moment);
-            }
-            Action::FinishTombstone => {
-                assert!(self.live().is_empty(), "a tombstone that left a droplet");
-                self.record = None;
-            }
-            Action::RecordDropletGone { .. } => {
-                assert!(self.live().is_empty(), "a droplet that is there was recorded as gone");
-                match &mut self.record.as_mut().unwrap().subject {
-                    Subject::Tombstone(tombstone) => tombstone.droplet_id = None,
-                    Subject::Row(_) => panic!("the row is there"),
-                }
-            }
-        }
-        None
     }
 
     /// Lets time go on without faults until nothing is left to do.

@@ -28,6 +28,7 @@ enum Happening {
     Unreadable(bool),
     AgentsWork(bool),
     Hide(i64),
+    Short(i64),
     Resize(bool),
     Resized,
     Untag,
@@ -46,6 +47,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => (0..3_usize).prop_map(Fault::Refused),
         1 => (0..3_usize).prop_map(Fault::CrashBefore),
         1 => (0..3_usize).prop_map(Fault::CrashAfter),
+        1 => (0..3_usize, 0..90_i64).prop_map(|(nth, seconds)| Fault::Short(nth, seconds)),
     ];
     prop_oneof![
         12 => fault.prop_map(Happening::Pass),
@@ -59,6 +61,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => any::<bool>().prop_map(Happening::Unreadable),
         1 => any::<bool>().prop_map(Happening::AgentsWork),
         1 => (0..90_i64).prop_map(Happening::Hide),
+        1 => (0..90_i64).prop_map(Happening::Short),
         1 => any::<bool>().prop_map(Happening::Resize),
         1 => Just(Happening::Resized),
         1 => Just(Happening::Untag),
@@ -96,6 +99,7 @@ fn happen(world: &mut World, happening: Happening) {
         Happening::Unreadable(unreadable) => world.cloud_unreadable = unreadable,
         Happening::AgentsWork(work) => world.agents_work = work,
         Happening::Hide(seconds) => world.lag = secs(seconds),
+        Happening::Short(seconds) => world.short_until = Some(world.now + secs(seconds)),
         Happening::Resize(larger) => world.resize(if larger { LARGE } else { SMALL }),
         Happening::Resized => {
             for real in &mut world.cloud {

@@ -28,6 +28,7 @@ impl EnvironmentModel {
                 age: now - SignedDuration::from_millis(*at),
             }),
             project: Membership::Unmanaged,
+            short_until: None,
         }
     }
 
