@@ -69,7 +69,8 @@ const BLACKOUT: (Millis, Millis) = (seconds(90), seconds(200));
 /// How long they may take to come to rest after that. A refused create waits five minutes, a failing pass as long, and so does what
 /// waits for one of both.
 const PATIENCE: Millis = seconds(3 * 3600);
-/// Nothing may come up by itself for so long: a sweep and a full read are among what happens then.
+/// For how long nothing is done to it once it has come to rest and all that was under way has arrived: the passes that waited for that
+/// go on, there is a sweep, and every record is read.
 const QUIET: Millis = seconds(70);
 /// How often that is looked at.
 const GLANCE: Millis = seconds(10);
@@ -152,7 +153,7 @@ async fn come_to_rest(simulation: &mut Simulation, until: Millis) {
 /// Ten rounds in which every key is worked on again, and nothing is left to do.
 async fn stay_at_rest(simulation: &mut Simulation) {
     // What stopped processes were about to send arrives at last, and may be put right.
-    let next = simulation.last_arrival().max(simulation.world.now + QUIET);
+    let next = simulation.last_arrival().max(simulation.world.now) + QUIET;
     simulation.run_until(next).await;
     come_to_rest(simulation, next + PATIENCE).await;
     let before = simulation.world.invariants.effects;
