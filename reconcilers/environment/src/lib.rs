@@ -192,7 +192,7 @@ impl Reconciler for EnvironmentReconciler {
                 sighting
             }
         };
-        Ok(self.observed(*key, sighting))
+        Ok(self.observed(*key, sighting, read))
     }
 
     fn decide(&self, desired: &Arc<EnvironmentRecord>, observed: &Observed, now: Timestamp) -> Plan<Action, StatusWrite> {
@@ -214,7 +214,10 @@ impl Reconciler for EnvironmentReconciler {
         for event in events {
             self.record(event).await;
         }
-        if let Some(Failure { error, at }) = &failure {
+        // Who waits for requests did not fail, and the row says until when.
+        if let Some(Failure { error, at }) = &failure
+            && !matches!(error, Error::Waiting { .. })
+        {
             let cause = match at {
                 Step::Observing => model::Cause::while_reading("droplets"),
                 Step::Acting(action) => model::Cause::while_acting(*action),

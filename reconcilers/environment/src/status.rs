@@ -128,7 +128,10 @@ pub(crate) struct Draft<'a> {
     now: Timestamp,
     status: Cow<'a, EnvironmentStatus>,
     events: Vec<Event>,
+    /// Nothing can be sent, and so nothing done.
     waits: bool,
+    /// The row says so already.
+    said: bool,
 }
 
 impl<'a> Draft<'a> {
@@ -139,6 +142,7 @@ impl<'a> Draft<'a> {
             status: Cow::Borrowed(&row.status),
             events: Vec::new(),
             waits: false,
+            said: false,
         };
         if row.status.observed_generation != row.generation {
             draft.status.to_mut().observed_generation = row.generation;
@@ -189,14 +193,17 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Says that nothing can be sent before `until`.
+    /// Says that nothing can be sent before `until`. While the row says so already, nothing of it is written at all: the pass
+    /// that writes would first have to read, with requests that others wait for.
     pub(crate) fn waits(&mut self, until: Timestamp) {
         self.waits = true;
         let (said, now) = (&self.row.status.conditions, self.now);
-        if budget::standing(said, now).is_none() {
-            let conditions = &mut self.status.to_mut().conditions;
-            budget::wait(conditions, said, until, self.row.generation, now);
+        if budget::standing(said, now).is_some() {
+            self.said = true;
+            return;
         }
+        let conditions = &mut self.status.to_mut().conditions;
+        budget::wait(conditions, said, until, self.row.generation, now);
     }
 
     /// Whether it was said that nothing can be sent.
@@ -230,6 +237,9 @@ impl<'a> Draft<'a> {
 
     /// What there is to write, if anything. `observed_at` goes along with other changes, and alone only once it lags by `refresh`.
     pub(crate) fn finish(mut self, read_at: Option<Timestamp>, refresh: SignedDuration) -> Option<StatusWrite> {
+        if self.said {
+            return None;
+        }
         let written = self.row.status.observed_at;
         let lag = match (written, read_at) {
             (_, None) => None,

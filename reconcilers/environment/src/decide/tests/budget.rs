@@ -3,9 +3,10 @@
 use super::launched;
 use crate::{
     decide::world::{Fault, World, secs},
-    status::condition,
+    status::{condition, with_failure},
 };
 use model::{ConditionStatus, EnvironmentDesiredState::Deleted, EnvironmentPhase};
+use runtime::Error;
 
 /// What the row says of the budget.
 fn said(world: &World) -> (ConditionStatus, String) {
@@ -51,6 +52,27 @@ fn nothing_is_announced_until_a_create_can_be_sent() {
     );
     assert_eq!(said(&world), (ConditionStatus::True, String::new()));
     assert!(world.plan().is_noop());
+}
+
+/// The look that goes before a create fails for want of requests, so a pass gets no further than its failure.
+#[test]
+fn a_wait_that_the_row_tells_of_is_not_begun_again() {
+    let mut world = World::new();
+    world.short_until = Some(world.now + secs(600));
+    world.row_mut().status = with_failure(
+        world.row(),
+        world.row().status.clone(),
+        &Error::Waiting {
+            reason: "DigitalOceanRateLimited",
+            message: "GET /v2/droplets: the request limit is reached".to_owned(),
+            until: world.now + secs(600),
+        },
+        world.now,
+    );
+    assert!(world.plan().is_noop(), "{:?}", world.plan());
+    assert_eq!(world.plan().requeue, Some(secs(600)));
+    world.wait(600);
+    assert_eq!(world.names(), ["announce", "create"]);
 }
 
 #[test]
