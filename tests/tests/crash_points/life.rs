@@ -16,8 +16,8 @@ use std::{
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(15);
-/// For how long nothing may be changed before the end counts as reached: what follows from it are events and statuses.
-const TAIL: Duration = Duration::from_millis(400);
+/// For how many sweeps nothing may be changed before the end counts as reached: what follows from it are events and statuses.
+const SETTLING: u32 = 4;
 /// How many passes have to find nothing to do.
 const PASSES: u32 = 10;
 /// How many requests one sweep makes, of an account as small as this.
@@ -123,7 +123,7 @@ async fn reach(world: &World, scenario: Scenario) -> Result<(), String> {
         let changes = world.witness.changes();
         let reached = match scenario_reached(world, scenario).await {
             Ok(()) => {
-                tokio::time::sleep(TAIL).await;
+                sweeps(world, SETTLING).await?;
                 let more = world.witness.changes() - changes;
                 if more == 0 {
                     return Ok(());
@@ -148,6 +148,20 @@ async fn scenario_reached(world: &World, scenario: Scenario) -> Result<(), Strin
     scenario.reached(world).await
 }
 
+/// Waits for so many sweeps and full reads, each of which wakes whatever may have something to do. On a busy machine they take
+/// as much longer as everything else does.
+async fn sweeps(world: &World, count: u32) -> Result<(), String> {
+    let enough = world.simulator.reads() + REQUESTS_A_SWEEP * u64::from(count);
+    let began = Instant::now();
+    while world.simulator.reads() < enough || began.elapsed() < RESYNC * count {
+        if began.elapsed() > PATIENCE {
+            return Err("the fleet is not swept any more".to_owned());
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    Ok(())
+}
+
 /// All is well: ten passes later it still is, and nothing was done for it.
 async fn rest(world: &World, scenario: Scenario) -> Result<(), String> {
     let witness: &Crasher = &world.witness;
@@ -155,14 +169,7 @@ async fn rest(world: &World, scenario: Scenario) -> Result<(), String> {
     witness.quiet();
     let journal = world.simulator.journal(0).len();
     let row = world.row().await;
-    let enough = world.simulator.reads() + REQUESTS_A_SWEEP * u64::from(PASSES);
-    let began = Instant::now();
-    while world.simulator.reads() < enough || began.elapsed() < RESYNC * PASSES {
-        if began.elapsed() > PATIENCE {
-            return Err("the fleet is not swept any more".to_owned());
-        }
-        tokio::time::sleep(LOOK).await;
-    }
+    sweeps(world, PASSES).await?;
     let requests = world.simulator.journal(0).split_off(journal);
     let changes = witness.violations();
     if !requests.is_empty() || !changes.is_empty() {

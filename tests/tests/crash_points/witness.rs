@@ -65,6 +65,8 @@ impl fmt::Display for Kind {
 pub(crate) struct Point {
     pub(crate) effect: String,
     pub(crate) nth: u32,
+    /// Whether it may change something.
+    pub(crate) mutating: bool,
 }
 
 /// Where a replica ends, and how.
@@ -91,6 +93,7 @@ impl FromStr for Crash {
         let point = Point {
             effect: effect.to_owned(),
             nth: nth.parse().map_err(|_| ())?,
+            mutating: true,
         };
         Ok(Self { point, kind })
     }
@@ -190,6 +193,7 @@ impl Crasher {
             (1..=count).map(|nth| Point {
                 effect: effect.to_string(),
                 nth,
+                mutating: effect.mutating,
             })
         });
         points.collect()
