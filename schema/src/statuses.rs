@@ -182,7 +182,7 @@ impl Database {
                 }
             }
             Err(error) => {
-                tracing::debug!(%error, statuses = waiting.len(), "statuses were not written together; each is written alone")
+                tracing::debug!(%error, statuses = waiting.len(), "statuses were not written together; each is written alone");
             }
         }
     }
