@@ -153,41 +153,9 @@ impl Cloud {
     ) -> Droplet {
         self.made += 1;
         let id = 1000 + self.made;
-        let octets = u8::try_from(self.made % 250).unwrap_or(0);
-        let public = NetworkV4 {
-            ip_address: Ipv4Addr::new(203, 0, 113, octets),
-            kind: NetworkKind::Public,
-        };
-        let shown = Droplet {
-            id,
-            name,
-            status: DropletStatus::New,
-            locked: false,
-            memory: 1024,
-            vcpus: 1,
-            disk: disk(size),
-            created_at: timestamp(now),
-            image: Image {
-                id: 1,
-                slug: Some("ubuntu-22-04-x64".to_owned()),
-                name: String::new(),
-                distribution: String::new(),
-                regions: Vec::new(),
-                min_disk_size: None,
-                status: "available".to_owned(),
-            },
-            size_slug: size.to_owned(),
-            networks: Networks { v4: vec![public] },
-            region: Region {
-                slug: "nyc3".to_owned(),
-                name: String::new(),
-                available: true,
-                sizes: Vec::new(),
-                features: Vec::new(),
-            },
-            tags,
-            vpc_uuid: None,
-        };
+        let octet = u8::try_from(self.made % 250).unwrap_or(0);
+        let address = Ipv4Addr::new(203, 0, 113, octet);
+        let shown = fresh(id, now, address, name, tags, size);
         let active_at = now + dice.between(seconds(5), seconds(40));
         let real = Real {
             shown,
@@ -381,5 +349,43 @@ fn disk(size: &str) -> u64 {
         "s-1vcpu-1gb" => 25,
         "s-1vcpu-2gb" => 50,
         _ => 80,
+    }
+}
+
+/// A droplet that was just made, as it is shown once it has its address.
+fn fresh(id: u64, now: Millis, address: Ipv4Addr, name: String, tags: Vec<String>, size: &str) -> Droplet {
+    let public = NetworkV4 {
+        ip_address: address,
+        kind: NetworkKind::Public,
+    };
+    Droplet {
+        id,
+        name,
+        status: DropletStatus::New,
+        locked: false,
+        memory: 1024,
+        vcpus: 1,
+        disk: disk(size),
+        created_at: timestamp(now),
+        image: Image {
+            id: 1,
+            slug: Some("ubuntu-22-04-x64".to_owned()),
+            name: String::new(),
+            distribution: String::new(),
+            regions: Vec::new(),
+            min_disk_size: None,
+            status: "available".to_owned(),
+        },
+        size_slug: size.to_owned(),
+        networks: Networks { v4: vec![public] },
+        region: Region {
+            slug: "nyc3".to_owned(),
+            name: String::new(),
+            available: true,
+            sizes: Vec::new(),
+            features: Vec::new(),
+        },
+        tags,
+        vpc_uuid: None,
     }
 }

@@ -264,6 +264,16 @@ impl World {
             .collect();
         let droplet = *self.dice.pick(&recorded)?;
         let choice = self.dice.between(0, 8);
+        if choice < 6 {
+            self.drift_of_droplet(droplet, choice)
+        } else {
+            self.cloud.droplets.get(&droplet).filter(|real| real.lives(now))?;
+            self.drift_of_firewall(droplet, choice)
+        }
+    }
+
+    fn drift_of_droplet(&mut self, droplet: u64, choice: i64) -> Option<String> {
+        let now = self.now;
         let real = self.cloud.droplets.get_mut(&droplet).filter(|real| real.lives(now))?;
         Some(match choice {
             0 | 1 => {
@@ -286,13 +296,9 @@ impl World {
                 let tag = real.shown.tags.remove(place);
                 format!("takes the tag {tag} from droplet {droplet}")
             }
-            5 => {
-                let environment = real
-                    .shown
-                    .tags
-                    .iter()
-                    .find(|tag| tag.starts_with("toolplane:environment:"))
-                    .cloned()?;
+            _ => {
+                let mut carried = real.shown.tags.iter();
+                let environment = carried.find(|tag| tag.starts_with("toolplane:environment:")).cloned()?;
                 let carried = vec![
                     tags::TOOLPLANE.to_owned(),
                     "toolplane:installation:other".to_owned(),
@@ -303,13 +309,17 @@ impl World {
                     .create(now, &mut self.dice, "theirs".to_owned(), carried, SIZES[0], false);
                 format!("clones droplet {droplet} for another installation: droplet {}", made.id)
             }
+        })
+    }
+
+    fn drift_of_firewall(&mut self, droplet: u64, choice: i64) -> Option<String> {
+        let id = self.firewall_of(droplet)?;
+        Some(match choice {
             6 => {
-                let id = self.firewall_of(droplet)?;
                 self.cloud.firewalls.remove(&id);
                 format!("deletes {id}, the firewall of droplet {droplet}")
             }
             7 => {
-                let id = self.firewall_of(droplet)?;
                 let rule = InboundRule {
                     protocol: Protocol::Tcp,
                     ports: Ports::One(8443),
@@ -322,7 +332,6 @@ impl World {
                 format!("opens a port in {id}, the firewall of droplet {droplet}")
             }
             _ => {
-                let id = self.firewall_of(droplet)?;
                 self.cloud.firewalls.get_mut(&id)?.spec.droplet_ids.clear();
                 format!("detaches {id} from droplet {droplet}")
             }

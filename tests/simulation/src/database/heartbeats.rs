@@ -32,6 +32,29 @@ pub struct ReportRow {
     pub made_at: Millis,
 }
 
+impl ReportRow {
+    /// Whether a heartbeat is later than what is kept.
+    fn is_before(&self, heartbeat: &Heartbeat) -> bool {
+        let (kept, said) = (&self.received.report, &heartbeat.report);
+        self.received.epoch <= heartbeat.epoch
+            && if kept.boot_id == said.boot_id {
+                kept.sequence < said.sequence
+            } else {
+                !self.earlier_boots.contains(&said.boot_id)
+            }
+    }
+
+    /// The boots before this one, the latest first.
+    fn boots_before(&self, boot: Uuid) -> Vec<Uuid> {
+        let mut boots = self.earlier_boots.clone();
+        if self.received.report.boot_id != boot {
+            boots.insert(0, self.received.report.boot_id);
+            boots.truncate(EARLIER_BOOTS);
+        }
+        boots
+    }
+}
+
 impl Database {
     /// Keeps a heartbeat, unless it is old news.
     pub fn heartbeat_record(&mut self, now: Millis, heartbeat: &Heartbeat) -> HeartbeatOutcome {
@@ -45,16 +68,7 @@ impl Database {
             return HeartbeatOutcome::StaleEpoch;
         }
         let old = self.reports.get(&id);
-        let fresh = old.is_none_or(|old| {
-            let (kept, said) = (&old.received.report, &heartbeat.report);
-            old.received.epoch <= heartbeat.epoch
-                && if kept.boot_id == said.boot_id {
-                    kept.sequence < said.sequence
-                } else {
-                    !old.earlier_boots.contains(&said.boot_id)
-                }
-        });
-        if !fresh && !self.loose.replays {
+        if old.is_some_and(|old| !old.is_before(heartbeat)) && !self.loose.replays {
             return HeartbeatOutcome::Replayed;
         }
         let report = AgentReport {
@@ -73,14 +87,7 @@ impl Database {
             (epoch, kept.boot_id, kept.applied, &kept.instances)
                 != (heartbeat.epoch, report.boot_id, report.applied, &report.instances)
         });
-        let mut earlier_boots = old.map(|old| old.earlier_boots.clone()).unwrap_or_default();
-        if let Some(before) = old
-            .map(|old| old.received.report.boot_id)
-            .filter(|boot| *boot != report.boot_id)
-        {
-            earlier_boots.insert(0, before);
-            earlier_boots.truncate(EARLIER_BOOTS);
-        }
+        let earlier_boots = old.map(|old| old.boots_before(report.boot_id)).unwrap_or_default();
         let row = ReportRow {
             received: ReceivedReport {
                 epoch: heartbeat.epoch,

@@ -60,20 +60,7 @@ async fn one(process: &Process, fence: &Fence, kind: FleetKind) -> Result<(), Er
         world.database.fleet_sweep_get(world.now, kind)
     });
     let before = asked.await?;
-    let remembered = process
-        .memory()
-        .sweeper
-        .ledgers
-        .remove(name)
-        .filter(|(held, ..)| *held == fence);
-    let (mut ledger, mut confirmation) = if let Some((_, ledger, confirmation)) = remembered {
-        (ledger, confirmation)
-    } else {
-        let rows = process.database(format!("read the ledger of {name}"), move |world| {
-            world.database.fleet_list(kind)
-        });
-        (Ledger::new(rows.await?), Confirmation::default())
-    };
+    let (mut ledger, mut confirmation) = ledger(process, fence, kind).await?;
     let listed = process.read_cloud(format!("list all {name}"), move |world| list(world, kind));
     let list = List::Whole(listed.await?);
     let mut absent = ledger.absent(&list);
@@ -124,6 +111,19 @@ async fn one(process: &Process, fence: &Fence, kind: FleetKind) -> Result<(), Er
     confirm(process, fence, kind, (&mut ledger, &mut confirmation), &questions, found).await?;
     process.memory().sweeper.ledgers.insert(name, (fence, ledger, confirmation));
     Ok(())
+}
+
+/// The ledger of before, unless it was made under another epoch: then it is read anew.
+async fn ledger(process: &Process, fence: Fence, kind: FleetKind) -> Result<(Ledger, Confirmation), Error> {
+    let name = kind.as_str();
+    let remembered = process.memory().sweeper.ledgers.remove(name);
+    if let Some((_, ledger, confirmation)) = remembered.filter(|(held, ..)| *held == fence) {
+        return Ok((ledger, confirmation));
+    }
+    let rows = process.database(format!("read the ledger of {name}"), move |world| {
+        world.database.fleet_list(kind)
+    });
+    Ok((Ledger::new(rows.await?), Confirmation::default()))
 }
 
 /// What is asked for by id after a list.

@@ -9,7 +9,7 @@ use crate::{
     moment::seconds,
     world::World,
 };
-use model::IntentId;
+use model::{IntentId, Stamp};
 use schema::HeartbeatOutcome;
 
 impl Simulation {
@@ -78,22 +78,23 @@ impl Simulation {
         self.at(next, Event::Agent(droplet));
         match errand {
             Some(Errand::Enrol) => self.enrol(droplet),
-            Some(Errand::Beat(heartbeat)) => {
-                let lost = self.world.dice.permille(self.world.faults.agent);
-                if !lost {
-                    let (pause, heartbeat) = (self.world.dice.between(1, 300), Box::new(heartbeat));
-                    self.after(
-                        pause,
-                        Event::Heartbeat {
-                            droplet,
-                            heartbeat,
-                            again: false,
-                        },
-                    );
-                }
-            }
+            Some(Errand::Beat(heartbeat)) => self.beat(droplet, heartbeat),
             None => {}
         }
+    }
+
+    /// A heartbeat is sent, and may be lost.
+    fn beat(&mut self, droplet: u64, heartbeat: Heartbeat) {
+        if self.world.dice.permille(self.world.faults.agent) {
+            return;
+        }
+        let (pause, heartbeat) = (self.world.dice.between(1, 300), Box::new(heartbeat));
+        let event = Event::Heartbeat {
+            droplet,
+            heartbeat,
+            again: false,
+        };
+        self.after(pause, event);
     }
 
     /// Whether any replica answers its API.
@@ -139,11 +140,9 @@ impl Simulation {
         let World {
             database,
             agents,
-            dice,
             now,
             story,
             invariants,
-            faults,
             ..
         } = &mut self.world;
         let before = database
@@ -159,35 +158,45 @@ impl Simulation {
                 format_args!("its heartbeat comes again: {outcome:?}"),
             );
         }
-        let desired = match outcome {
+        match outcome {
             HeartbeatOutcome::Recorded { desired, .. } => {
                 invariants.heard(id, before, heartbeat.made_at);
-                desired
+                self.recorded(droplet, heartbeat, desired, again);
             }
-            HeartbeatOutcome::Replayed => return,
+            HeartbeatOutcome::Replayed => {}
             HeartbeatOutcome::StaleEpoch | HeartbeatOutcome::UnknownEnvironment => {
                 if let Some(agent) = agents.get_mut(&droplet).filter(|_| !again) {
                     agent.epoch = None;
                     agent.later(*now + seconds(5));
                 }
-                return;
             }
-        };
+        }
+    }
+
+    /// A heartbeat was kept: it may come again, or else its agent hears of a newer set and fetches it.
+    fn recorded(&mut self, droplet: u64, heartbeat: &Heartbeat, desired: Option<Stamp>, again: bool) {
+        let World {
+            database,
+            agents,
+            dice,
+            now,
+            faults,
+            ..
+        } = &mut self.world;
         if dice.permille(faults.agent / 2) && !again {
             let later = *now + dice.between(seconds(1), seconds(60));
-            let heartbeat = Box::new(heartbeat.clone());
-            self.at(
-                later,
-                Event::Heartbeat {
-                    droplet,
-                    heartbeat,
-                    again: true,
-                },
-            );
+            let event = Event::Heartbeat {
+                droplet,
+                heartbeat: Box::new(heartbeat.clone()),
+                again: true,
+            };
+            self.at(later, event);
         } else if let Some(agent) = agents.get_mut(&droplet).filter(|agent| agent.listens(*now) && !again) {
             let held = agent.set.as_ref().map(|set| set.stamp);
             if desired > held
-                && let Some((_, set)) = agent.epoch.and_then(|epoch| database.desired_set_get(id, epoch))
+                && let Some((_, set)) = agent
+                    .epoch
+                    .and_then(|epoch| database.desired_set_get(heartbeat.environment, epoch))
             {
                 agent.offer(*now, set);
                 self.at(self.world.now + 20, Event::Agent(droplet));
