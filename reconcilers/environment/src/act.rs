@@ -2,6 +2,8 @@
 //! is safe to repeat; a create is sent at most once for an intent, and its answer is recorded before anything else is done.
 
 mod change;
+#[cfg(test)]
+mod tests;
 
 use crate::{
     EnvironmentReconciler,
