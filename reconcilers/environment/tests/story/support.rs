@@ -1,6 +1,6 @@
 //! What a story is told with: a database, a simulator, a replica that can be lost, and the agent's part.
 
-use digitalocean::{Budget, BudgetConfig, Client};
+use digitalocean::Client;
 use environment_reconciler::{Config, EnvironmentReconciler, OrphanReconciler, Orphans, Policy};
 use fleet::{Firewalls, Fleet, Limits, Looks, Sweeps};
 use jiff::{SignedDuration, Timestamp};
@@ -24,8 +24,6 @@ pub(crate) struct Story {
     pub(crate) simulator: Handle,
     replica: CancellationToken,
     pub(crate) project: Option<String>,
-    /// What the replica may send; its clock starts with the replica.
-    pub(crate) budget: BudgetConfig,
     url: String,
     boot: Uuid,
     sequence: i64,
@@ -62,7 +60,6 @@ impl Story {
             simulator,
             replica: CancellationToken::new(),
             project: None,
-            budget: BudgetConfig::default(),
             url,
             boot: Uuid::new_v4(),
             sequence: 0,
@@ -90,9 +87,7 @@ impl Story {
         let (records, mut reflector): (_, Reflector<RecordSource>) = reflector(source, ReflectorConfig::default());
         let changed = reflector.subscribe();
         tokio::spawn(reflector.run(shutdown.clone()));
-        let to = digitalocean::Config::new(self.simulator.base_url().clone(), "token".into());
-        let budget = Budget::new(self.budget);
-        let client = Client::new(digitalocean::Config { budget, ..to }).unwrap();
+        let client = Client::new(digitalocean::Config::new(self.simulator.base_url().clone(), "token".into())).unwrap();
         let (fleet, config) = (Fleet::new(), config(self.project.clone()));
         let installation = config.installation.clone();
         let sweeps = Sweeps {
