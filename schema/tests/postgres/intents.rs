@@ -309,3 +309,53 @@ async fn no_first_enrolment_too_late_or_for_what_failed() {
         Enrolled::Expired
     );
 }
+
+/// Ages come from the database's clock, and droplets without an agent are counted from the last agent that enrolled.
+#[tokio::test]
+async fn how_far_an_intent_is_is_told_in_ages() {
+    let scene = Scene::new().await;
+    let id = scene.environment().await;
+    let fence = scene.fence(id).await;
+    assert_eq!(scene.controller.intent_standing(id).await.unwrap(), None);
+
+    let mut unenrolled = Vec::new();
+    for droplet in [Some(40), None, Some(41), Some(42)] {
+        let intent = scene
+            .controller
+            .intent_announce(&fence, id, IntentKind::Create, TTL)
+            .await
+            .unwrap();
+        if let Some(droplet) = droplet {
+            scene
+                .controller
+                .intent_droplet(&fence, intent.id, DropletId(droplet))
+                .await
+                .unwrap();
+        }
+        if droplet == Some(41) {
+            let enrolled = scene.controller.intent_enrol(intent.id, &"a".repeat(64)).await.unwrap();
+            assert_eq!(enrolled, Enrolled::First);
+        }
+        scene
+            .sql("update provisioning_intents set announced_at = announced_at - interval '90 seconds' where outcome is null")
+            .await;
+        let standing = scene.controller.intent_standing(id).await.unwrap().unwrap();
+        assert_eq!(standing.intent, intent.id, "the latest");
+        let (age, left) = (standing.age.as_secs(), standing.enrolment_left.as_secs());
+        assert!(age >= 90 && left <= 600 && left > 0, "{standing:?}");
+        assert!((689..=690).contains(&(age + left)), "both by one clock: {standing:?}");
+        unenrolled.push(standing.unenrolled);
+        scene
+            .controller
+            .intent_resolve(&fence, intent.id, IntentOutcome::Adopted)
+            .await
+            .unwrap();
+    }
+    assert_eq!(unenrolled, [1, 1, 0, 1]);
+
+    scene
+        .sql("update provisioning_intents set enrolment_expires_at = announced_at")
+        .await;
+    let standing = scene.controller.intent_standing(id).await.unwrap().unwrap();
+    assert!(standing.enrolment_left.is_negative(), "{standing:?}");
+}
