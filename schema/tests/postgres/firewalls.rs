@@ -222,7 +222,10 @@ async fn a_firewall_is_written_before_it_is_made_and_holds_the_tombstone_until_i
     };
     controller.firewall_state_write(&fence_again, id, &state).await.unwrap();
     assert_eq!(told.firewall().await.unwrap().reason, "InForce");
-    assert!(controller.firewall_forget(&fence, id).await.is_err(), "an old lease writes nothing");
+    assert!(
+        controller.firewall_forget(&fence, id).await.is_err(),
+        "an old lease writes nothing"
+    );
 
     told.scene.sql("delete from account_tool_environments").await;
     controller.tombstone_droplet_gone(&fence_again, id).await.unwrap();

@@ -82,7 +82,11 @@ impl AgentClient {
     /// Sends the complete desired set.
     pub async fn put_desired_set(&self, set: &DesiredSet) -> Result<PutOutcome, Error> {
         let putting = send("PUT desired set", self.request(Method::PUT, DESIRED_SET).json(set));
-        match self.effects.run(Effect::write(System::Agent, "desired_set_put"), putting).await {
+        match self
+            .effects
+            .run(Effect::write(System::Agent, "desired_set_put"), putting)
+            .await
+        {
             Ok(_) => Ok(PutOutcome::Accepted),
             Err(Error::OlderSet { held }) => Ok(PutOutcome::Older { held }),
             Err(error) => Err(error),
