@@ -42,7 +42,7 @@ pub(crate) async fn run(
         firewalls,
         followed: [follow(FleetKind::Droplets), follow(FleetKind::Firewalls)],
     };
-    shutdown.run_until_cancelled(follower.run(every)).await;
+    shutdown.run_until_cancelled(Box::pin(follower.run(every))).await;
 }
 
 struct Follower {

@@ -71,7 +71,7 @@ pub(crate) async fn run(database: Database, leases: LeaseKeeper, client: Client,
     };
     // Each on its own: a list of droplets that does not come is no reason not to list firewalls.
     let (droplets, firewalls) = (sweeper(FleetKind::Droplets), sweeper(FleetKind::Firewalls));
-    let work = async { tokio::join!(droplets.run(), firewalls.run()) };
+    let work = async { tokio::join!(Box::pin(droplets.run()), Box::pin(firewalls.run())) };
     shutdown.run_until_cancelled(work).await;
 }
 
@@ -166,9 +166,10 @@ impl Sweeper {
         let ledger = self.ledger_under(fence).await?;
         let list = self.source.list().await?;
         let absent = ledger.absent(&list);
-        let wanted = match absent.is_empty() {
-            true => HashSet::new(),
-            false => self.database.environment_wanted(&absent).await?,
+        let wanted = if absent.is_empty() {
+            HashSet::new()
+        } else {
+            self.database.environment_wanted(&absent).await?
         };
         let beside = Beside {
             kind,
@@ -311,7 +312,7 @@ mod tests {
 
     #[test]
     fn a_sweep_is_due_sooner_while_something_is_under_way() {
-        let every = Duration::from_secs(60);
+        let every = Duration::from_mins(1);
         let last = |pages, withheld| Last {
             began: Instant::now(),
             pages,

@@ -13,7 +13,7 @@ use std::{
 };
 
 /// Bounds a hang; nothing is measured by it.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(15);
 /// For how many sweeps nothing may be changed before the end counts as reached: what follows from it are events and statuses.

@@ -60,7 +60,7 @@ impl Scenario {
         match self {
             Self::Create => world.want(|_| ()).await,
             Self::Add => world.want_tool(|_| ()).await,
-            Self::Upgrade => world.want_tool(|tool| tool.version_to_run = "2".to_owned()).await,
+            Self::Upgrade => world.want_tool(|tool| tool.version_to_run = "2".into()).await,
             Self::Resize => world.want(|environment| environment.size = LARGER.into()).await,
             Self::DriftUntagged => {
                 let droplet = Resource::droplet(world.droplets()[0].id);
@@ -194,6 +194,7 @@ impl fmt::Display for Scenario {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "what is compared is made on the spot")]
 fn expect<T: PartialEq + fmt::Debug>(what: &str, is: T, wanted: T) -> Result<(), String> {
     if is == wanted {
         Ok(())

@@ -39,7 +39,7 @@ use uuid::Uuid;
 /// DigitalOcean's token.
 const TOKEN: &str = "token-of-the-simulated-account";
 /// For how long a replica that has died keeps the next one from its shards.
-const LEASE: Duration = Duration::from_millis(1_000);
+const LEASE: Duration = Duration::from_secs(1);
 /// From one full read of the rows to the next; each wakes every key.
 pub(crate) const RESYNC: Duration = Duration::from_millis(100);
 /// From one sweep to the next.

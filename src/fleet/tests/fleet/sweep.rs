@@ -59,7 +59,7 @@ async fn a_sweep_under_a_lost_lease_is_refused() {
     let bed = Bed::new(3).await;
     bed.simulator
         .fault(FaultRule::next("GET", "/v2/droplets", Fault::Delay { ms: 1_500 }));
-    let replica = bed.replica_swept_every(Duration::from_secs(60)).await;
+    let replica = bed.replica_swept_every(Duration::from_mins(1)).await;
     until("listed", async || bed.reads(LIST) == 1).await;
     // Somebody else has the shard by now, while the list is still on its way.
     bed.sql(

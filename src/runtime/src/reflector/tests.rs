@@ -205,7 +205,7 @@ async fn a_crowd_of_changes_is_read_in_full_and_not_row_by_row() {
     assert_eq!(run.world.lists(), lists + 1);
     assert!(run.world.fetched.lock().unwrap().len() <= 1);
     assert_eq!((1..=30).filter(|key| run.value(*key) == Some(2)).count(), 30);
-    assert_eq!(run.woken(0), Vec::from_iter(1..=30));
+    assert_eq!(run.woken(0), (1..=30).collect::<Vec<_>>());
     // A few of many are fetched.
     for key in 1..=12 {
         run.world.change(key, 3);
