@@ -72,13 +72,15 @@ impl EnvironmentReconciler {
     }
 
     async fn announce(&self, id: EnvironmentId, cause: Cause) -> Result<(), Error> {
+        // From before it is asked for, so that no pause after the announcement makes it younger than others take it to be.
+        let began = self.moment();
         let announced = self
             .database
             .intent_announce(&self.fence(id)?, id, IntentKind::Create, self.config.enrolment_ttl)
             .await;
         let intent = announced.map_err(|error| failure::database(&error))?;
         let message = format!("intent {} of epoch {} is announced", intent.id, intent.epoch);
-        self.outbox.announced(intent, self.moment());
+        self.outbox.announced(intent, began);
         self.record(event(id, EventType::Normal, "CreateAnnounced", message, cause))
             .await;
         Ok(())

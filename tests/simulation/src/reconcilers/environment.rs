@@ -22,12 +22,12 @@ impl EnvironmentModel {
     }
 
     async fn announce(&self, id: EnvironmentId) -> Result<(), Error> {
-        let fence = self.0.fence(id)?;
+        let (fence, began) = (self.0.fence(id)?, self.0.moment());
         let announced = self.0.write("announce a create".to_owned(), move |world| {
             world.effect();
             world.database.intent_announce(world.now, &mut world.dice, &fence, id)
         });
-        self.0.outbox.announced(announced.await?, self.0.moment());
+        self.0.outbox.announced(announced.await?, began);
         Ok(())
     }
 
