@@ -26,9 +26,9 @@ test: deps ## Run every test, end to end ones included
 	$(CARGO) build --locked --bins --tests
 	$(BIN)/with-engine -- $(CARGO) test --locked
 
-soak: deps ## Play 100,000 seeds of the simulation and all pairs of crashes; SEEDS=200000, FIRST=1, or SEED=123 to hear the story of one
+soak: deps ## Everything that takes long: 100,000 seeds of the simulation (SEEDS=, FIRST=; SEED=123 tells one), all crash points, replicas
 	$(CARGO) run --locked --release --package simulation -- $(if $(SEED),--seed $(SEED),--first $(FIRST) --seeds $(SEEDS))
-	$(if $(SEED),,SOAK=1 $(CARGO) test --locked --package e2e --test crash_points -- --nocapture)
+	$(if $(SEED),,SOAK=1 $(CARGO) test --locked --no-fail-fast --package e2e --test crash_points --test firewall_order --test replicas -- --nocapture)
 
 check: deps ## Check formatting, lints, documentation, outside crates and offline queries
 	$(CARGO) fmt --all --check

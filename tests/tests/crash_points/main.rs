@@ -3,7 +3,8 @@
 //!
 //! One clean life counts the points. Then each is come to once for each kind of crash: life `n` crashes at the `n`-th point of every
 //! scenario that has so many, since what one scenario left is what the next begins with. Pairs (a second crash in the replica
-//! that was started after the first) are taken for the creation and for the deletion: a sample, or all with `SOAK=1`.
+//! that was started after the first) are taken for the creation and for the deletion. `SOAK=1` takes all of them; without it a
+//! seeded sample of single crashes and of pairs is taken, the same ones each time.
 //!
 //! `CRASH_POINT='delete digitalocean.droplet_delete#1:before'` plays one crash again and prints its story; a second crash follows
 //! after another space.
@@ -72,7 +73,7 @@ fn count() -> BTreeMap<Scenario, Vec<Point>> {
 fn single_lives(points: &BTreeMap<Scenario, Vec<Point>>) -> Vec<Crashes> {
     let crashes: Vec<(Scenario, Vec<Vec<Crash>>)> = points
         .iter()
-        .map(|(scenario, points)| (*scenario, each_kind(points).map(|crash| vec![crash]).collect()))
+        .map(|(scenario, points)| (*scenario, taken(each_kind(points).map(|crash| vec![crash]))))
         .collect();
     side_by_side(crashes)
 }
@@ -90,22 +91,24 @@ fn each_kind(points: &[Point]) -> impl Iterator<Item = Crash> {
 
 /// Second crashes at the points of the replica that was started after the first.
 fn paired_lives(singles: &[Played]) -> Vec<Crashes> {
-    let all = std::env::var("SOAK").is_ok_and(|soak| soak == "1");
-    let mut random = StdRng::seed_from_u64(SEED);
     let pairs = PAIRED.map(|scenario| {
         let singles = singles
             .iter()
             .filter(|single| single.scenario == scenario && single.struck == 1);
-        let mut pairs: Vec<Vec<Crash>> = singles
-            .flat_map(|single| each_kind(&single.points).map(|second| vec![single.crashes[0].clone(), second]))
-            .collect();
-        if !all {
-            pairs.shuffle(&mut random);
-            pairs.truncate(SAMPLE);
-        }
-        (scenario, pairs)
+        let pairs = singles.flat_map(|single| each_kind(&single.points).map(|second| vec![single.crashes[0].clone(), second]));
+        (scenario, taken(pairs))
     });
     side_by_side(pairs.into())
+}
+
+/// All of them with `SOAK=1`, else the sample.
+fn taken(crashes: impl Iterator<Item = Vec<Crash>>) -> Vec<Vec<Crash>> {
+    let mut crashes: Vec<Vec<Crash>> = crashes.collect();
+    if !std::env::var("SOAK").is_ok_and(|soak| soak == "1") {
+        crashes.shuffle(&mut StdRng::seed_from_u64(SEED));
+        crashes.truncate(SAMPLE);
+    }
+    crashes
 }
 
 /// As few lives as it takes: the `n`-th has the `n`-th crashes of every scenario.

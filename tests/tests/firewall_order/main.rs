@@ -26,7 +26,13 @@ use world::World;
 /// How many environments change at the same time.
 const ENVIRONMENTS: usize = 8;
 /// How many changes there are in all.
-const TRANSITIONS: usize = 1_000;
+fn transitions() -> usize {
+    if std::env::var("SOAK").is_ok_and(|soak| soak == "1") {
+        1_000
+    } else {
+        240
+    }
+}
 /// The ports that the few tools of an environment ever have.
 const PORTS: std::ops::Range<u16> = 31_000..31_016;
 
@@ -133,7 +139,7 @@ impl Stage {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_port_is_open_before_its_tool_is_ready_or_after_it_was_stopped() {
     let stage = Stage::set().await;
-    stage.changes(TRANSITIONS / ENVIRONMENTS, 0).await;
+    stage.changes(transitions() / ENVIRONMENTS, 0).await;
     // What is wanted is reached once the faults are over, and when all is deleted, nothing is left.
     let world = &stage.world;
     world.calm();
@@ -149,7 +155,7 @@ async fn no_port_is_open_before_its_tool_is_ready_or_after_it_was_stopped() {
     println!("{} probes; opened {}, closed {}", seen.probes, seen.opened, seen.closed);
     assert_eq!(seen.violations, Vec::<String>::new(), "TOOLPLANE_SEED={}", stage.seed);
     assert!(
-        seen.opened > TRANSITIONS / 20,
+        seen.opened > transitions() / 20,
         "only {} times a port opened: this proves nothing",
         seen.opened
     );
