@@ -8,7 +8,7 @@
 //! |---|---|
 //! | [`Database::lease_hold`], [`Database::lease_release`] | `lease_hold`, `lease_release` |
 //! | [`Database::fleet_sweep_get`], [`Database::fleet_publish`], [`Database::fleet_load`], ... | the same |
-//! | [`Database::held`] | `Database::fenced`, and the `with fence as` of single statements |
+//! | `Database::held` | `Database::fenced`, and the `with fence as` of single statements |
 //! | [`Database::record`] | `record_get`, the view `toolplane.environment_records` |
 //! | [`Database::environment_status_write`], [`Database::instance_status_write`] | the same |
 //! | [`Database::intent_announce`], [`Database::intent_droplet`], [`Database::intent_resolve`], [`Database::intent_standing`] | the same |
