@@ -71,7 +71,10 @@ pub(crate) async fn a_plan_does_nothing_and_then_comes_true(mut world: World) {
     let (by_name, _) = toolplane(&world, &["events", "Reasoning"]).await;
     assert!(by_name.contains(&format!("instance/{}", &instance[..8])), "{by_name}");
 
-    // 4. It is as it should be: it waits for nothing, and nothing would be done.
+    // 4. It is as it should be, once its firewall is in force: it waits for nothing, and nothing would be done.
+    world
+        .until_conditions_hold(&environment, &["Ready", "Reconciled", "FirewallReady"])
+        .await;
     let (described, _) = toolplane(&world, &["describe", "environment", &environment]).await;
     for part in [
         "Specification:    generation 1",
