@@ -29,12 +29,12 @@ impl EnvironmentReconciler {
             Action::CreateDroplet { cause } => self.create(id, record, *cause).await,
             Action::NameDroplet { intent, droplet } => {
                 let named = self.database.intent_droplet(&self.fence(id)?, *intent, *droplet).await;
-                named.map_err(|error| failure::database(&error))
+                named.map_err(|error| Error::from(&error))
             }
             Action::ResolveIntent { intent, outcome, cause } => {
                 self.outbox.resolved(id, *intent);
                 let resolved = self.database.intent_resolve(&self.fence(id)?, *intent, *outcome).await;
-                resolved.map_err(|error| failure::database(&error))?;
+                resolved.map_err(|error| Error::from(&error))?;
                 self.record(resolution(id, *outcome, *cause)).await;
                 Ok(())
             }
@@ -47,7 +47,7 @@ impl EnvironmentReconciler {
             Action::ChangeDroplet { droplet, change, cause } => self.change(id, *droplet, change, *cause).await,
             Action::RecordDropletGone { droplet } => {
                 let recorded = self.database.tombstone_droplet_gone(&self.fence(id)?, id).await;
-                recorded.map_err(|error| failure::database(&error))?;
+                recorded.map_err(|error| Error::from(&error))?;
                 let (message, cause) = (format!("droplet {droplet} is gone"), Cause::DropletGone(*droplet));
                 self.record(event(id, EventType::Normal, "DropletGone", message, cause)).await;
                 Ok(())
@@ -55,7 +55,7 @@ impl EnvironmentReconciler {
             Action::DeleteDroplet { droplet, cause } => self.delete(id, *droplet, *cause).await,
             Action::FinishTombstone => {
                 let finished = self.database.tombstone_finish(&self.fence(id)?, id).await;
-                finished.map_err(|error| failure::database(&error))?;
+                finished.map_err(|error| Error::from(&error))?;
                 let message = "nothing of the deleted environment is left";
                 self.record(event(id, EventType::Normal, "TombstoneFinished", message, Cause::RowDeleted))
                     .await;
@@ -78,7 +78,7 @@ impl EnvironmentReconciler {
             .database
             .intent_announce(&self.fence(id)?, id, IntentKind::Create, self.config.enrolment_ttl)
             .await;
-        let intent = announced.map_err(|error| failure::database(&error))?;
+        let intent = announced.map_err(|error| Error::from(&error))?;
         let message = format!("intent {} of epoch {} is announced", intent.id, intent.epoch);
         self.outbox.announced(intent, began);
         self.record(event(id, EventType::Normal, "CreateAnnounced", message, cause))
@@ -117,7 +117,7 @@ impl EnvironmentReconciler {
                 let message = format!("droplet {droplet} is created in {}, size {}", row.spec.region, row.spec.size);
                 self.record(event(id, EventType::Normal, "DropletCreated", message, cause))
                     .await;
-                named.map_err(|error| failure::database(&error))
+                named.map_err(|error| Error::from(&error))
             }
             Err(error) => self.create_failed(&fence, intent, &error).await,
         }
@@ -128,7 +128,7 @@ impl EnvironmentReconciler {
         match error {
             digitalocean::Error::Refused { refusal, .. } => {
                 let resolved = self.database.intent_resolve(fence, intent.id, IntentOutcome::Refused).await;
-                resolved.map_err(|error| failure::database(&error))?;
+                resolved.map_err(|error| Error::from(&error))?;
                 if let Refusal::DropletLimit = refusal {
                     // It goes away by itself, but somebody has to do something for that.
                     let message = format!("droplet_limit: {error}; destroy droplets, or have DigitalOcean raise the limit");

@@ -1,4 +1,4 @@
-//! What errors of DigitalOcean and of the database mean to a pass. Owns: the mapping. Promises: what DigitalOcean refuses for a
+//! What errors of DigitalOcean mean to a pass; those of the database are mapped in `schema`. Owns: the mapping. Promises: what DigitalOcean refuses for a
 //! value is named by the row's column.
 
 use digitalocean::{Class, Refusal};
@@ -40,27 +40,5 @@ fn sentence(error: &digitalocean::Error) -> String {
         // key, and so undo the backoff. `after` carries the time.
         digitalocean::Error::RateLimited { call, .. } => format!("{call}: the request limit of digitalocean_token is reached"),
         other => other.to_string(),
-    }
-}
-
-/// An error of the database.
-pub(crate) fn database(error: &schema::Error) -> Error {
-    let reason = match error {
-        schema::Error::Fenced { .. } => "LeaseLost",
-        schema::Error::IntentOpen(_) => "IntentOpen",
-        schema::Error::NotWanted(_) => "NotWanted",
-        schema::Error::NoIntent(_) => "IntentResolved",
-        schema::Error::Refused(_) | schema::Error::Row { .. } => "DatabaseRefused",
-        schema::Error::Address(_) | schema::Error::Database(_) | schema::Error::ListenLost | schema::Error::Migration(_) => {
-            "DatabaseUnavailable"
-        }
-    };
-    // An intent that is resolved already means only that the record was old.
-    let retriable = error.is_retriable() || matches!(error, schema::Error::NoIntent(_));
-    let message = error.to_string();
-    if retriable {
-        Error::retriable(reason, message)
-    } else {
-        Error::terminal(reason, message)
     }
 }

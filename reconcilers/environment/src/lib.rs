@@ -170,11 +170,7 @@ impl Reconciler for EnvironmentReconciler {
         match read {
             Read::Cached => Ok(self.records.get(key)),
             Read::Authoritative => {
-                let record = self
-                    .database
-                    .record_get(*key)
-                    .await
-                    .map_err(|error| failure::database(&error))?;
+                let record = self.database.record_get(*key).await.map_err(|error| Error::from(&error))?;
                 Ok(record.map(Arc::new))
             }
         }
@@ -240,7 +236,7 @@ impl Reconciler for EnvironmentReconciler {
             .database
             .environment_status_write(&self.fence(*key)?, *key, row.generation, &next)
             .await;
-        match written.map_err(|error| failure::database(&error))? {
+        match written.map_err(|error| Error::from(&error))? {
             // The row moved on; its change wakes the key, and the next pass speaks of the new generation.
             Written::Done | Written::Stale => Ok(()),
         }

@@ -1,7 +1,7 @@
 //! What is there. Owns: what a pass sees: droplets, heartbeats, the outbox, sizes, the project and the request budget. Must not: decide.
 
 use crate::{
-    EnvironmentReconciler, failure,
+    EnvironmentReconciler,
     outbox::{Moment, Outgoing},
     project::Membership,
     sizes::Sizes,
@@ -66,7 +66,7 @@ impl EnvironmentReconciler {
         }
         let began = self.moment();
         let told = self.database.intent_standing(id).await;
-        if let Some(told) = told.map_err(|error| failure::database(&error))? {
+        if let Some(told) = told.map_err(|error| Error::from(&error))? {
             self.outbox.learn(id, told, began);
         }
         Ok(())

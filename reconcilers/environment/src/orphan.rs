@@ -189,7 +189,7 @@ impl Reconciler for OrphanReconciler {
             }
             Read::Authoritative => {
                 let record = self.parts.database.record_get(*key).await;
-                record.map_err(|error| failure::database(&error))?.is_some()
+                record.map_err(|error| Error::from(&error))?.is_some()
             }
         };
         if on_record {
