@@ -19,7 +19,7 @@ use fleet::{Droplet, Fleet, Limits, read};
 use futures::{Stream, StreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use model::{EnvironmentId, EnvironmentRecord, EventType, InstallationId, tags};
-use runtime::{Error, Failure, Observation, Plan, Read, Reason, Reconciler, Store, Wake};
+use runtime::{Error, Failure, Hold, Observation, Plan, Read, Reason, Reconciler, Store, Wake};
 use schema::{Database, LeaseKeeper};
 use std::{
     collections::HashMap,
@@ -130,6 +130,25 @@ impl OrphanReconciler {
         Box::pin(found.flatten().map(|id| Wake::now(id, Reason::Related)))
     }
 
+    /// Takes over what was seen before this process began: orphans of so many droplets' environments, each with for how long it
+    /// has been in sight.
+    pub fn recall(&self, orphans: impl IntoIterator<Item = (EnvironmentId, SignedDuration)>, known: usize) {
+        let now = Instant::now();
+        let mut since = self.since();
+        for (id, age) in orphans {
+            let age = Duration::try_from(age).unwrap_or_default();
+            // A machine that was started later than that has no such instant; it was long ago all the same.
+            since.insert(id, now.checked_sub(age).unwrap_or(self.started));
+        }
+        self.crowd
+            .store(self.parts.limits.exceeded(since.len(), known), Ordering::Relaxed);
+    }
+
+    /// Whether so many are orphans at once that none is believed to be one.
+    pub fn is_crowd(&self) -> bool {
+        self.crowd.load(Ordering::Relaxed)
+    }
+
     fn moment(&self) -> SignedDuration {
         SignedDuration::try_from(self.started.elapsed()).unwrap_or(SignedDuration::MAX)
     }
@@ -180,6 +199,10 @@ impl Reconciler for OrphanReconciler {
 
     const KIND: &'static str = "orphan";
 
+    fn hold(&self, key: &EnvironmentId) -> Option<Hold> {
+        self.parts.leases.hold(key.shard()).map(Hold::new)
+    }
+
     /// There is something to do for what is *not* on record.
     async fn load(&self, key: &EnvironmentId, read: Read) -> Result<Option<()>, Error> {
         let on_record = match read {
@@ -225,7 +248,7 @@ impl Reconciler for OrphanReconciler {
                 Observation::Unknown | Observation::Absent => SignedDuration::ZERO,
             },
             droplets,
-            crowd: self.crowd.load(Ordering::Relaxed),
+            crowd: self.is_crowd(),
             outgoing: self.outbox.outgoing(*key, self.moment()),
         };
         Ok((*key, orphaned))

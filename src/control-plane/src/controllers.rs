@@ -76,11 +76,7 @@ fn sweeps(prepared: &Prepared, keeper: &LeaseKeeper, fleet: Fleet, firewalls: Fi
         client: prepared.digitalocean.clone(),
         fleet,
         firewalls,
-        config: fleet::Config {
-            installation: prepared.config.installation.clone(),
-            every: prepared.config.fleet_sweep,
-            limits: prepared.config.breaker,
-        },
+        config: reconcilers::sweeps(&prepared.config),
     }
 }
 

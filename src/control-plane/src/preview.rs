@@ -7,53 +7,43 @@
 //! ```
 //!
 //! Owns: asking the reconcilers for their plans. Must not: let them act, or hold a lease. Promises: nothing is written, neither at
-//! DigitalOcean nor in Postgres, whose connections here only read; what is decided by is as fresh as what a pass acts by. What
-//! only a running replica remembers, such as a create that it has just sent, is decided on as after its restart.
+//! DigitalOcean nor in Postgres, whose connections here only read; what is decided by is as fresh as what a pass acts by, and what
+//! the sweeps hold in doubt is in doubt here too. What only a running replica remembers, such as a create that it has just sent, is
+//! decided on as after its restart; only for how long an orphan is in sight is told by the sweeps.
+
+mod forecast;
+
+pub use forecast::Forecast;
 
 use crate::{
     ReplicaConfig, StartError,
     prepared::Prepared,
     reconcilers::{self, firewall_policy},
 };
-use digitalocean::{Client, DropletFilter};
-use environment_reconciler::EnvironmentReconciler;
-use firewall_reconciler::{BaseFirewallReconciler, FirewallReconciler, rules};
-use fleet::{Firewalls, Fleet};
+use environment_reconciler::{EnvironmentReconciler, OrphanReconciler};
+use firewall_reconciler::{BaseFirewallReconciler, Desired, FirewallReconciler, rules};
+use fleet::{Firewalls, Fleet, Survey, SweepError, Trust};
+use forecast::{decided, forecast};
 use instance_reconciler::InstanceReconciler;
-use jiff::{SignedDuration, Timestamp};
-use model::{EnvironmentId, Explain, Explanation, tags};
-use runtime::{Error, Plan, Read, Reconciler, ReflectorConfig, reflector};
+use jiff::SignedDuration;
+use model::{EnvironmentId, InstallationId};
+use runtime::{Read, ReflectorConfig, reflector};
 use schema::{CatalogSource, Database, LeaseConfig, LeaseKeeper, RecordSource, Records};
+use std::collections::{HashMap, HashSet};
 use tokio_util::sync::{CancellationToken, DropGuard};
-
-/// What one reconciler would do about one thing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Forecast {
-    /// Which reconciler: `environment`, `firewall`, `instance`, `base_firewall`.
-    pub reconciler: &'static str,
-    /// The effects, in order; the first that fails would end the pass.
-    pub effects: Vec<Explanation>,
-    /// Whether one of the effects changes something; the others only look.
-    pub changes: bool,
-    /// Whether something that was seen would be written into the row.
-    pub writes_status: bool,
-    /// When it would look again if nothing happened before; `None` leaves it to the resync.
-    pub looks_again_in: Option<SignedDuration>,
-    /// Why it could not be told, if it could not.
-    pub failure: Option<String>,
-}
 
 /// The reconcilers of a replica that does not run.
 #[derive(Debug)]
 pub struct Preview {
     database: Database,
     environments: EnvironmentReconciler,
+    orphans: OrphanReconciler,
     firewalls: FirewallReconciler,
     instances: InstanceReconciler,
     base: BaseFirewallReconciler,
-    client: Client,
-    droplets_seen: Fleet,
-    firewalls_seen: Firewalls,
+    survey: Survey,
+    /// For how long the droplets of each environment have been in sight.
+    in_sight: HashMap<EnvironmentId, SignedDuration>,
     read: Read,
     policy: firewall_reconciler::Policy,
     // Ends the reflector of the catalog.
@@ -83,30 +73,33 @@ impl Preview {
         Ok(Self {
             database: prepared.database.clone(),
             environments: reconcilers::environments(&prepared, &keeper, fleet.clone(), records.clone()),
+            orphans: reconcilers::orphans(&prepared, &keeper, fleet.clone(), records.clone()),
             firewalls: reconcilers::firewalls(&prepared, &keeper, seen.clone(), records.clone()),
             instances: reconcilers::instances(&prepared, &keeper, records, catalog),
             base: reconcilers::base(&prepared, &keeper, seen.clone()),
-            client: prepared.digitalocean.clone(),
-            droplets_seen: fleet,
-            firewalls_seen: seen,
+            survey: Survey {
+                database: prepared.database.clone(),
+                client: prepared.digitalocean.clone(),
+                fleet,
+                firewalls: seen,
+                config: reconcilers::sweeps(config),
+            },
+            in_sight: HashMap::new(),
             read: Read::Authoritative,
             policy: firewall_policy(config),
             _running: running.drop_guard(),
         })
     }
 
+    /// Takes over what the last sweep holds in doubt. For whoever asks about a few environments: each is read by itself.
+    pub async fn recall(&self) -> Result<(), SweepError> {
+        self.survey.recall().await
+    }
+
     /// Reads all droplets and firewalls by two lists. From then on an environment is read by itself only when something would be
     /// done about it, as in a pass.
-    pub async fn survey(&mut self) -> Result<(), digitalocean::Error> {
-        let (began, installation) = (Timestamp::now(), &self.policy.installation);
-        let filter = DropletFilter::Tag(tags::installation(installation));
-        let (droplets, firewalls) = tokio::try_join!(self.client.droplet_list(&filter), self.client.firewall_list())?;
-        let owned = droplets.iter().filter_map(|droplet| {
-            let owner = tags::owner(droplet.tags.iter().map(String::as_str), installation)?;
-            Some((owner, fleet::read::seen(droplet, owner, installation)))
-        });
-        self.droplets_seen.sweep(owned, began);
-        self.firewalls_seen.sweep(firewalls, began);
+    pub async fn survey(&mut self) -> Result<(), SweepError> {
+        self.in_sight = self.survey.look().await?;
         self.read = Read::Cached;
         Ok(())
     }
@@ -126,58 +119,48 @@ impl Preview {
         [environment, firewall, instance].into_iter().flatten().collect()
     }
 
+    /// The environments that a survey saw a droplet or a firewall of, and that are not among those on record.
+    pub fn orphaned(&self, on_record: &HashSet<EnvironmentId>) -> Vec<EnvironmentId> {
+        let droplets = self.survey.fleet.environments();
+        let known = droplets.len();
+        let orphans: HashSet<EnvironmentId> = droplets.into_iter().filter(|id| !on_record.contains(id)).collect();
+        let age = |id: &EnvironmentId| self.in_sight.get(id).copied().unwrap_or_default();
+        self.orphans.recall(orphans.iter().map(|id| (*id, age(id))), known);
+        let firewalls = self.survey.firewalls.owned().into_iter().map(|(id, _)| id);
+        let mut all: Vec<EnvironmentId> = firewalls.filter(|id| !on_record.contains(id)).chain(orphans).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    /// What would be done about what carries the name of an environment that is not on record.
+    pub async fn orphan(&self, id: EnvironmentId) -> Vec<Forecast> {
+        let Some(droplets) = forecast(&self.orphans, &id, self.read).await else {
+            return Vec::new();
+        };
+        let firewall = decided(&self.firewalls, &id, &Desired::Nobody, self.read).await;
+        vec![droplets, firewall]
+    }
+
     /// What would be done about the firewall that all droplets share.
     pub async fn base_firewall(&self) -> Forecast {
         let wanted = rules::base(&self.policy.installation, &self.policy.sources);
+        let installation: &InstallationId = &self.policy.installation;
         // Loaded by the holder of one shard only, which this is not.
-        decided(&self.base, &self.policy.installation, &wanted, self.read).await
+        decided(&self.base, installation, &wanted, self.read).await
     }
-}
 
-/// What a reconciler would do about a key; `None` when there is nothing of it.
-async fn forecast<R: Reconciler<Action: Explain>>(reconciler: &R, key: &R::Key, read: Read) -> Option<Forecast> {
-    match reconciler.load(key, Read::Authoritative).await {
-        Ok(None) => None,
-        Ok(Some(desired)) => Some(decided(reconciler, key, &desired, read).await),
-        Err(error) => Some(failed::<R>(&error)),
-    }
-}
-
-/// Observes and decides, as a pass does before it acts: what is decided from memory counts only when there is nothing to do.
-async fn decided<R: Reconciler<Action: Explain>>(reconciler: &R, key: &R::Key, desired: &R::Desired, read: Read) -> Forecast {
-    let plan = async |read| {
-        let observed = reconciler.observe(key, desired, read).await?;
-        Ok::<_, Error>(reconciler.decide(desired, &observed, Timestamp::now()))
-    };
-    let plan = match (plan(read).await, read) {
-        (Ok(plan), Read::Cached) if plan.actions.is_empty() => Ok(plan),
-        (Ok(_), Read::Cached) => plan(Read::Authoritative).await,
-        (decided, Read::Cached | Read::Authoritative) => decided,
-    };
-    match plan {
-        Ok(Plan {
-            actions,
-            status,
-            requeue,
-        }) => Forecast {
-            reconciler: R::KIND,
-            effects: actions.iter().map(Explain::explain).collect(),
-            changes: actions.iter().any(|action| !action.only_reads()),
-            writes_status: status.is_some(),
-            looks_again_in: requeue,
-            failure: None,
-        },
-        Err(error) => failed::<R>(&error),
-    }
-}
-
-fn failed<R: Reconciler>(error: &Error) -> Forecast {
-    Forecast {
-        reconciler: R::KIND,
-        effects: Vec::new(),
-        changes: false,
-        writes_status: false,
-        looks_again_in: None,
-        failure: Some(error.to_string()),
+    /// Why something that would follow is withheld for now, a sentence each.
+    pub fn withheld(&self) -> Vec<String> {
+        let doubt = |trust| match trust {
+            Trust::Trusted => None,
+            Trust::Withheld { reason, .. } => Some(format!(
+                "{reason}; nothing is created or deleted for what is missing until that is confirmed"
+            )),
+        };
+        let crowd = "so many droplets belong to no environment of this database that none is destroyed; is it the right one?";
+        let crowd = self.orphans.is_crowd().then(|| crowd.to_owned());
+        let (droplets, firewalls) = (self.survey.fleet.trust(), self.survey.firewalls.trust());
+        [doubt(droplets), doubt(firewalls), crowd].into_iter().flatten().collect()
     }
 }

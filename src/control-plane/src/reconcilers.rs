@@ -110,6 +110,15 @@ pub(crate) fn base(prepared: &Prepared, keeper: &LeaseKeeper, seen: Firewalls) -
     )
 }
 
+/// How the fleet is swept.
+pub(crate) fn sweeps(config: &ReplicaConfig) -> fleet::Config {
+    fleet::Config {
+        installation: config.installation.clone(),
+        every: config.fleet_sweep,
+        limits: config.breaker,
+    }
+}
+
 pub(crate) fn firewall_policy(config: &ReplicaConfig) -> firewall_reconciler::Policy {
     firewall_reconciler::Policy {
         installation: config.installation.clone(),

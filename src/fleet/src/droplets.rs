@@ -224,6 +224,11 @@ impl Fleet {
         self.write().doubt(since, reason);
     }
 
+    /// Whether something may follow from what is missing.
+    pub fn trust(&self) -> Trust {
+        self.read().trust()
+    }
+
     /// How many environments were seen to have a droplet.
     pub fn count(&self) -> usize {
         self.read().present().count()

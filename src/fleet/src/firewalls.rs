@@ -147,6 +147,12 @@ impl Firewalls {
         Ok(())
     }
 
+    /// Whether something may follow from what is missing.
+    pub fn trust(&self) -> Trust {
+        let seen = self.shared.seen.read().unwrap_or_else(PoisonError::into_inner);
+        seen.trust()
+    }
+
     /// Every remembered firewall that is an environment's by its name.
     pub fn owned(&self) -> Vec<(EnvironmentId, Arc<Known>)> {
         let seen = self.shared.seen.read().unwrap_or_else(PoisonError::into_inner);

@@ -6,7 +6,7 @@
 use crate::{droplets::Fleet, firewalls::Firewalls, trust::Trust};
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
-use schema::{Database, FleetKind, FleetLoad, FleetSweep, LeaseKeeper};
+use schema::{Database, FleetKind, FleetLoad, LeaseKeeper};
 use std::{pin::pin, sync::Arc, time::Duration};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -119,22 +119,12 @@ impl Followed {
         let began = sweep.age.and_then(|age| asked.checked_sub(age).ok());
         // One sweep asked for twice comes out differently by that little.
         let began = began.max(self.began);
-        let trust = trust(&sweep);
+        let trust = Trust::from(sweep.withheld.as_ref());
         match self.kind {
             FleetKind::Droplets => fleet.load(rows, whole, began, trust)?,
             FleetKind::Firewalls => firewalls.load(rows, whole, began, trust)?,
         }
         (self.number, self.began) = (Some(sweep.number), began);
         Ok(())
-    }
-}
-
-fn trust(sweep: &FleetSweep) -> Trust {
-    match &sweep.withheld {
-        Some((since, reason)) => Trust::Withheld {
-            since: *since,
-            reason: reason.as_str().into(),
-        },
-        None => Trust::Trusted,
     }
 }

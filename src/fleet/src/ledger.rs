@@ -76,6 +76,11 @@ impl Ledger {
         self.rows.extend(rows.into_iter().map(|row| (row.key.clone(), row)));
     }
 
+    /// Everything, also what went.
+    pub fn into_rows(self) -> Vec<FleetRow> {
+        self.rows.into_values().collect()
+    }
+
     /// What is known of one.
     pub fn get(&self, key: &str) -> Option<&FleetRow> {
         self.rows.get(key)

@@ -23,6 +23,7 @@ mod memory;
 pub mod names;
 pub mod read;
 pub mod spelling;
+mod survey;
 mod sweep;
 mod trust;
 mod wakes;
@@ -31,7 +32,8 @@ pub use breaker::Limits;
 pub use droplets::{Droplet, DropletState, Fleet, Mark, Sighting};
 pub use firewalls::Firewalls;
 pub use looks::{LookError, Looks};
-pub use sweep::Config;
+pub use survey::Survey;
+pub use sweep::{Config, SweepError};
 pub use trust::Trust;
 pub use wakes::Wakes;
 

@@ -8,12 +8,12 @@
 //! it saw; that comes back from Postgres, as to every other replica. Promises: a sweep is stored only under the lease that it
 //! began under; a list that failed part-way is no observation; an unchanged fleet costs its pages, and one row.
 
-mod source;
+pub(crate) mod source;
 
 use crate::{
     breaker::Limits,
     confirm::{AT_ONCE, Answer, Confirmation, answered},
-    ledger::{Beside, Ledger, List},
+    ledger::{Beside, Ledger, List, Verdict},
 };
 use digitalocean::Client;
 use jiff::{SignedDuration, Timestamp};
@@ -42,7 +42,7 @@ pub struct Config {
 
 /// A sweep that came to nothing.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+pub enum SweepError {
     /// DigitalOcean did not say.
     #[error(transparent)]
     Cloud(#[from] digitalocean::Error),
@@ -115,7 +115,7 @@ impl Sweeper {
         }
     }
 
-    async fn sweep_when_due(&mut self, fence: &Fence) -> Result<(), Failure> {
+    async fn sweep_when_due(&mut self, fence: &Fence) -> Result<(), SweepError> {
         if self.last.is_none() {
             self.last = self.last_of_others().await?;
         }
@@ -148,7 +148,7 @@ impl Sweeper {
     }
 
     /// The sweep of whoever had the lease before: who takes it over need not sweep at once.
-    async fn last_of_others(&self) -> Result<Option<Last>, Failure> {
+    async fn last_of_others(&self) -> Result<Option<Last>, SweepError> {
         let sweep = self.database.fleet_sweep_get(self.source.kind()).await?;
         let began = sweep.age.and_then(|age| Instant::now().checked_sub(age.unsigned_abs()));
         Ok(began.map(|began| Last {
@@ -159,26 +159,10 @@ impl Sweeper {
     }
 
     /// One sweep. Returns how many were listed, and whether they are in doubt.
-    async fn sweep(&mut self, fence: &Fence) -> Result<(usize, bool), Failure> {
+    async fn sweep(&mut self, fence: &Fence) -> Result<(usize, bool), SweepError> {
         let kind = self.source.kind();
-        // Its clock is read before the list is: what the list lacks was not there later than that.
-        let before = self.database.fleet_sweep_get(kind).await?;
         let ledger = self.ledger_under(fence).await?;
-        let list = self.source.list().await?;
-        let absent = ledger.absent(&list);
-        let wanted = if absent.is_empty() {
-            HashSet::new()
-        } else {
-            self.database.environment_wanted(&absent).await?
-        };
-        let beside = Beside {
-            kind,
-            began: before.now,
-            withheld: before.withheld.as_ref(),
-            confirmed_at: before.confirmed_at,
-            wanted: &wanted,
-        };
-        let verdict = ledger.judge(&self.config.limits, &list, &beside);
+        let Judged { before, list, verdict } = judged(&self.database, &self.source, &self.config.limits, &ledger).await?;
         let questions = Questions {
             began: before.now,
             missing: verdict.missing,
@@ -208,7 +192,7 @@ impl Sweeper {
     }
 
     /// What is published: remembered, while the lease is the one under which it was read.
-    async fn ledger_under(&mut self, fence: &Fence) -> Result<Ledger, Failure> {
+    async fn ledger_under(&mut self, fence: &Fence) -> Result<Ledger, SweepError> {
         match self.ledger.take() {
             Some((held, ledger)) if held == *fence => Ok(ledger),
             Some(_) | None => {
@@ -220,7 +204,7 @@ impl Sweeper {
 
     /// Asks by id for some of what is missing, and of what lost the tags that it is listed by: whoever can give them back has to
     /// see it. Once all that is missing is surely gone, says so; the next sweep believes it then.
-    async fn confirm(&mut self, fence: &Fence, questions: &Questions, mut found: FleetPublication) -> Result<(), Failure> {
+    async fn confirm(&mut self, fence: &Fence, questions: &Questions, mut found: FleetPublication) -> Result<(), SweepError> {
         let Some((_, ledger)) = &mut self.ledger else { return Ok(()) };
         let kind = self.source.kind();
         let now = Timestamp::now();
@@ -229,7 +213,7 @@ impl Sweeper {
             let Some(row) = ledger.get(key) else { continue };
             let seen = match self.source.look(row).await {
                 Ok(seen) => seen,
-                Err(Failure::Cloud(error)) => {
+                Err(SweepError::Cloud(error)) => {
                     // What was answered before still counts; the next sweep asks on.
                     tracing::warn!(%error, key, "could not be asked for");
                     break;
@@ -258,6 +242,36 @@ impl Sweeper {
         }
         Ok(())
     }
+}
+
+/// A list, and what it comes to beside what was published before it.
+pub(crate) struct Judged {
+    pub(crate) before: FleetSweep,
+    pub(crate) list: List,
+    pub(crate) verdict: Verdict,
+}
+
+/// Lists a kind, and judges the list. Stores nothing.
+pub(crate) async fn judged(database: &Database, source: &Source, limits: &Limits, ledger: &Ledger) -> Result<Judged, SweepError> {
+    let kind = source.kind();
+    // Its clock is read before the list is: what the list lacks was not there later than that.
+    let before = database.fleet_sweep_get(kind).await?;
+    let list = source.list().await?;
+    let absent = ledger.absent(&list);
+    let wanted = if absent.is_empty() {
+        HashSet::new()
+    } else {
+        database.environment_wanted(&absent).await?
+    };
+    let beside = Beside {
+        kind,
+        began: before.now,
+        withheld: before.withheld.as_ref(),
+        confirmed_at: before.confirmed_at,
+        wanted: &wanted,
+    };
+    let verdict = ledger.judge(limits, &list, &beside);
+    Ok(Judged { before, list, verdict })
 }
 
 /// What is asked for by id after a list.

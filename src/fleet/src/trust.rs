@@ -28,3 +28,16 @@ impl Trust {
         }
     }
 }
+
+/// A verdict as it is stored: since when and why it is withheld.
+impl From<Option<&(Timestamp, String)>> for Trust {
+    fn from(withheld: Option<&(Timestamp, String)>) -> Self {
+        match withheld {
+            Some((since, reason)) => Self::Withheld {
+                since: *since,
+                reason: reason.as_str().into(),
+            },
+            None => Self::Trusted,
+        }
+    }
+}

@@ -34,6 +34,22 @@ pub struct Condition {
     pub observed_generation: i64,
 }
 
+impl Condition {
+    /// What it says, in one line.
+    pub fn said(&self) -> String {
+        if self.message.is_empty() {
+            self.reason.to_string()
+        } else {
+            format!("{}: {}", self.reason, self.message)
+        }
+    }
+}
+
+/// What holds everything else up, whatever else does not hold.
+const FIRST: [&str; 3] = ["BudgetAvailable", "FleetTrusted", "ToolsStopped"];
+/// What sums the others up.
+const SUMS: [&str; 2] = ["Reconciled", "Ready"];
+
 /// The conditions of one row: at most one of each kind, in the order of their first appearance.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -49,6 +65,18 @@ impl Conditions {
     pub fn holds(&self, kind: &str) -> bool {
         self.get(kind)
             .is_some_and(|condition| condition.status == ConditionStatus::True)
+    }
+
+    /// The condition that stands in the way: what holds everything up, else the first that does not hold. Those that sum the
+    /// others up speak only when they are alone.
+    pub fn blocker(&self) -> Option<&Condition> {
+        let open = |condition: &&Condition| condition.status != ConditionStatus::True;
+        let named = |kind: &&str| self.get(kind).filter(open);
+        let detail = |condition: &&Condition| !SUMS.contains(&&*condition.kind);
+        let first = FIRST.iter().find_map(named);
+        first
+            .or_else(|| self.0.iter().filter(detail).find(open))
+            .or_else(|| SUMS.iter().find_map(named))
     }
 
     /// Sets a condition. `lastTransitionTime` moves to `now` only when the status changed, so that setting the same
@@ -109,6 +137,28 @@ mod tests {
         assert!(conditions.holds("Ready"));
         conditions.remove("Ready");
         assert_eq!(conditions.0, []);
+    }
+
+    #[test]
+    fn the_blocker_is_the_first_that_does_not_hold_after_what_holds_everything_up() {
+        let mut conditions = Conditions::default();
+        let said = |conditions: &Conditions| conditions.blocker().map(Condition::said);
+        assert_eq!(said(&conditions), None);
+        let mut set = |kind, status, reason, message| {
+            conditions.set(kind, status, reason, message, 1, Timestamp::UNIX_EPOCH);
+            said(&conditions)
+        };
+        assert_eq!(set("Ready", ConditionStatus::False, "NotReady", "").unwrap(), "NotReady");
+        set("DropletReady", ConditionStatus::True, "Active", "");
+        let booting = set("AgentReady", ConditionStatus::False, "Booting", "no heartbeat yet");
+        assert_eq!(booting.unwrap(), "Booting: no heartbeat yet");
+        let withheld = set(
+            "FleetTrusted",
+            ConditionStatus::False,
+            "Withheld",
+            "3 of 9 droplets are missing",
+        );
+        assert_eq!(withheld.unwrap(), "Withheld: 3 of 9 droplets are missing");
     }
 
     #[test]

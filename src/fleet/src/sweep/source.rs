@@ -1,7 +1,7 @@
 //! What is swept, at DigitalOcean. Owns: the lists, and the question what one thing looks like. Promises: only what is this
 //! installation's is listed; a list whose pages don't add up is told from one that could not be read.
 
-use super::Failure;
+use super::SweepError;
 use crate::{
     firewalls::Known,
     ledger::{List, Listed},
@@ -15,14 +15,14 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// One kind's lists.
-pub(super) struct Source {
+pub(crate) struct Source {
     client: Client,
     installation: InstallationId,
     kind: FleetKind,
 }
 
 impl Source {
-    pub(super) fn new(client: Client, installation: InstallationId, kind: FleetKind) -> Self {
+    pub(crate) fn new(client: Client, installation: InstallationId, kind: FleetKind) -> Self {
         Self {
             client,
             installation,
@@ -30,24 +30,24 @@ impl Source {
         }
     }
 
-    pub(super) fn kind(&self) -> FleetKind {
+    pub(crate) fn kind(&self) -> FleetKind {
         self.kind
     }
 
     /// Everything of the installation.
-    pub(super) async fn list(&self) -> Result<List, Failure> {
+    pub(crate) async fn list(&self) -> Result<List, SweepError> {
         let listed = match self.kind {
             FleetKind::Droplets => self.droplets().await,
             FleetKind::Firewalls => self.firewalls().await,
         };
         match listed {
             Ok(listed) => Ok(List::Whole(listed)),
-            Err(Failure::Cloud(Error::Incomplete { message, .. })) => Ok(List::Truncated(message)),
+            Err(SweepError::Cloud(Error::Incomplete { message, .. })) => Ok(List::Truncated(message)),
             Err(error) => Err(error),
         }
     }
 
-    async fn droplets(&self) -> Result<BTreeMap<String, Listed>, Failure> {
+    async fn droplets(&self) -> Result<BTreeMap<String, Listed>, SweepError> {
         let filter = DropletFilter::Tag(tags::installation(&self.installation));
         let droplets = self.client.droplet_list(&filter).await?;
         let mut ours = BTreeMap::new();
@@ -62,7 +62,7 @@ impl Source {
         Ok(ours)
     }
 
-    async fn firewalls(&self) -> Result<BTreeMap<String, Listed>, Failure> {
+    async fn firewalls(&self) -> Result<BTreeMap<String, Listed>, SweepError> {
         let base = names::base(&self.installation);
         let firewalls = self.client.firewall_list().await?;
         let mut ours = BTreeMap::new();
@@ -78,8 +78,8 @@ impl Source {
     }
 
     /// What one thing looks like when it is asked for by id, whatever the lists say; `None` when it is not there.
-    pub(super) async fn look(&self, row: &FleetRow) -> Result<Option<Value>, Failure> {
-        let key = || Failure::Key(row.key.clone());
+    pub(crate) async fn look(&self, row: &FleetRow) -> Result<Option<Value>, SweepError> {
+        let key = || SweepError::Key(row.key.clone());
         let asked = match self.kind {
             FleetKind::Droplets => {
                 let (id, owner) = row.key.parse().ok().zip(row.environment_id).ok_or_else(key)?;

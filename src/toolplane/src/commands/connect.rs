@@ -17,6 +17,9 @@ pub(crate) enum Error {
     #[error("database_url leads to a pooler in transaction mode, which delivers no notifications and keeps no role")]
     #[diagnostic(help("use the direct connection or a session-mode pooler (on Supabase port 5432, not 6543)"))]
     TransactionPooler,
+    #[error("what DigitalOcean has cannot be judged beside the last sweep: {0}")]
+    #[diagnostic(help("check that PostgreSQL runs; after an update let `toolplane serve` of the same version sweep once"))]
+    Unjudged(String),
     #[error("DigitalOcean: {message}")]
     #[diagnostic(help("{help}"))]
     DigitalOcean { message: String, help: &'static str },

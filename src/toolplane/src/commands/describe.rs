@@ -8,8 +8,6 @@ mod instance;
 mod page;
 mod waits;
 
-pub(super) use waits::blocker;
-
 use super::{
     connect, events,
     get::{self, Listing, Unknown, print},

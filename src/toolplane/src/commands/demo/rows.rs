@@ -1,8 +1,7 @@
 //! What the rows say: how far the account is, and what it waits for.
 
-use crate::commands::describe;
 use miette::{IntoDiagnostic, WrapErr};
-use model::{Conditions, Environment, EnvironmentId, EnvironmentPhase, Instance, InstancePhase};
+use model::{Condition, Conditions, Environment, EnvironmentId, EnvironmentPhase, Instance, InstancePhase};
 use schema::{Database, InstanceFilter};
 
 /// The account's rows at one moment.
@@ -68,36 +67,7 @@ pub(super) fn detail<'a>(instance: &'a Instance, name: &str) -> Option<&'a str> 
     instance.status.runtime_details[name].as_str()
 }
 
-/// What stands in the way, as `describe` has it.
 fn blocker(conditions: &Conditions) -> String {
-    match describe::blocker(conditions) {
-        Some(condition) if condition.message.is_empty() => condition.reason.to_string(),
-        Some(condition) => format!("{}: {}", condition.reason, condition.message),
-        None => "not looked at yet".to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use jiff::Timestamp;
-    use model::ConditionStatus;
-
-    #[test]
-    fn the_blocker_is_the_first_condition_that_does_not_hold() {
-        let mut conditions = Conditions::default();
-        assert_eq!(blocker(&conditions), "not looked at yet");
-        conditions.set("Ready", ConditionStatus::False, "NotReady", "", 1, Timestamp::UNIX_EPOCH);
-        assert_eq!(blocker(&conditions), "NotReady");
-        conditions.set("DropletReady", ConditionStatus::True, "Active", "", 1, Timestamp::UNIX_EPOCH);
-        conditions.set(
-            "AgentReady",
-            ConditionStatus::False,
-            "Booting",
-            "no heartbeat yet",
-            1,
-            Timestamp::UNIX_EPOCH,
-        );
-        assert_eq!(blocker(&conditions), "Booting: no heartbeat yet");
-    }
+    let blocker = conditions.blocker();
+    blocker.map_or_else(|| "not looked at yet".to_owned(), Condition::said)
 }

@@ -3,11 +3,10 @@
 use super::{
     Known,
     page::{Page, moment, yes},
-    waits,
 };
 use crate::commands::get::{or_dash, seen, spelled};
 use jiff::Timestamp;
-use model::{Instance, InstanceDesiredState, InstancePhase, Subject};
+use model::{Condition, Instance, InstanceDesiredState, InstancePhase, Subject};
 
 pub(super) fn page(known: &Known, row: &Instance, now: Timestamp) -> String {
     let mut page = Page::default();
@@ -107,6 +106,6 @@ fn waits_for(row: &Instance) -> Option<String> {
     if at_rest {
         return None;
     }
-    let blocker = waits::blocker(&row.status.conditions);
-    Some(blocker.map_or_else(|| "a first look".to_owned(), waits::said))
+    let blocker = row.status.conditions.blocker();
+    Some(blocker.map_or_else(|| "a first look".to_owned(), Condition::said))
 }

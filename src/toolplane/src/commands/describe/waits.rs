@@ -1,17 +1,12 @@
 //! What a row waits for, and when that goes on: read from its conditions, its intent and the deadlines that are configured.
 //!
-//! Owns: the order in which reasons count. Must not: decide what is done. Promises: a row that is as it should be waits for nothing.
+//! Owns: when each reason is over. Must not: decide what is done. Promises: a row that is as it should be waits for nothing.
 
 use super::{Known, page::moment};
 use crate::configuration::Settings;
 use jiff::Timestamp;
-use model::{
-    Condition, ConditionStatus, Conditions, Environment, EnvironmentDesiredState, EnvironmentPhase, Intent, IntentOutcome,
-};
+use model::{Condition, Environment, EnvironmentDesiredState, EnvironmentPhase, Intent, IntentOutcome};
 use std::time::Duration;
-
-/// What holds everything else up, whatever else does not hold.
-const FIRST: [&str; 3] = ["BudgetAvailable", "FleetTrusted", "ToolsStopped"];
 
 /// What is waited for, and when it goes on.
 #[derive(Debug, PartialEq, Eq)]
@@ -20,36 +15,13 @@ pub(super) struct Waiting {
     pub(super) goes_on: String,
 }
 
-/// The condition that stands in the way: what holds everything up, else the first that does not hold. `Ready` and `Reconciled`
-/// sum the others up, so they speak only when they are alone.
-pub(crate) fn blocker(conditions: &Conditions) -> Option<&Condition> {
-    let open = |condition: &&Condition| condition.status != ConditionStatus::True;
-    let named = |kind: &&str| conditions.get(kind).filter(open);
-    let detail = |condition: &&Condition| !matches!(&*condition.kind, "Ready" | "Reconciled");
-    FIRST
-        .iter()
-        .find_map(named)
-        .or_else(|| conditions.0.iter().filter(detail).find(open))
-        .or_else(|| named(&"Reconciled"))
-        .or_else(|| named(&"Ready"))
-}
-
-/// What a condition says, in one line.
-pub(super) fn said(condition: &Condition) -> String {
-    if condition.message.is_empty() {
-        condition.reason.to_string()
-    } else {
-        format!("{}: {}", condition.reason, condition.message)
-    }
-}
-
 /// What an environment waits for.
 pub(super) fn environment(known: &Known, row: &Environment, settings: &Settings, now: Timestamp) -> Option<Waiting> {
     let waiting = |what: String, goes_on: String| Some(Waiting { what, goes_on });
     let (status, shard) = (&row.status, row.id.shard());
     let behind = status.observed_generation < row.generation;
     let at_rest = match row.spec.desired_state {
-        EnvironmentDesiredState::Active => status.conditions.holds("Ready") && blocker(&status.conditions).is_none(),
+        EnvironmentDesiredState::Active => status.conditions.holds("Ready") && status.conditions.blocker().is_none(),
         EnvironmentDesiredState::Deleted => status.phase == EnvironmentPhase::Deleted,
     };
     if at_rest && !behind {
@@ -67,11 +39,11 @@ pub(super) fn environment(known: &Known, row: &Environment, settings: &Settings,
         let goes_on = format!("at once; within {} s if the notification was lost", settings.resync.as_secs());
         return waiting(what, goes_on);
     }
-    let Some(blocker) = blocker(&status.conditions) else {
+    let Some(blocker) = status.conditions.blocker() else {
         return waiting("a first look".to_owned(), "at once".to_owned());
     };
     let goes_on = goes_on(known, row, blocker, settings, now);
-    waiting(format!("{} ({})", said(blocker), blocker.kind), goes_on)
+    waiting(format!("{} ({})", blocker.said(), blocker.kind), goes_on)
 }
 
 fn goes_on(known: &Known, row: &Environment, blocker: &Condition, settings: &Settings, now: Timestamp) -> String {

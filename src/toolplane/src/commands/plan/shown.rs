@@ -1,6 +1,6 @@
 //! A plan as sentences, as a table, and for programs.
 
-use super::Planned;
+use super::{About, Planned, Plans};
 use crate::{
     cli::PlanOutput,
     commands::get::{age, columns},
@@ -8,18 +8,18 @@ use crate::{
 };
 use control_plane::Forecast;
 use jiff::{SignedDuration, Timestamp};
-use model::Explanation;
+use model::{EnvironmentId, Explanation};
 use serde_json::{Value, json};
 
 /// As much of an id as a table shows; commands take it for the id.
 const ID_LENGTH: usize = 8;
 
-pub(super) fn render(planned: &[Planned], output: PlanOutput, now: Timestamp) -> String {
+pub(super) fn render(plans: &Plans, output: PlanOutput, now: Timestamp) -> String {
     match output {
-        PlanOutput::Text => text(planned, now),
-        PlanOutput::Table => table(planned),
-        PlanOutput::Json => serde_json::to_string_pretty(&document(planned)).unwrap_or_default(),
-        PlanOutput::Yaml => serde_saphyr::to_string(&document(planned))
+        PlanOutput::Text => text(plans, now),
+        PlanOutput::Table => table(&plans.planned),
+        PlanOutput::Json => serde_json::to_string_pretty(&document(plans)).unwrap_or_default(),
+        PlanOutput::Yaml => serde_saphyr::to_string(&document(plans))
             .unwrap_or_default()
             .trim_end()
             .to_owned(),
@@ -37,7 +37,7 @@ fn effects(planned: &[Planned]) -> impl Iterator<Item = (&Planned, &Forecast, &E
 fn table(planned: &[Planned]) -> String {
     let rows: Vec<Vec<String>> = effects(planned)
         .map(|(planned, forecast, effect)| {
-            let environment = planned.environment.map(|id| id.to_string()[..ID_LENGTH].to_owned());
+            let environment = planned.about.environment().map(|id| id.to_string()[..ID_LENGTH].to_owned());
             vec![
                 environment.unwrap_or_else(|| "-".to_owned()),
                 forecast.reconciler.to_owned(),
@@ -55,41 +55,66 @@ fn table(planned: &[Planned]) -> String {
     columns(Some(titles), rows)
 }
 
-fn text(planned: &[Planned], now: Timestamp) -> String {
-    let mut lines = Vec::new();
-    for one in planned {
-        let mut told: Vec<String> = one
-            .forecasts
-            .iter()
-            .flat_map(|forecast| forecast_lines(forecast, now))
-            .collect();
+fn text(plans: &Plans, now: Timestamp) -> String {
+    let mut blocks = Vec::new();
+    if !plans.withheld.is_empty() {
+        let reasons = plans.withheld.iter().map(|reason| format!("  {reason}"));
+        blocks.push(block("withheld", reasons.collect()));
+    }
+    for one in &plans.planned {
+        let told = one.forecasts.iter().flat_map(|forecast| forecast_lines(forecast, now));
+        let mut told: Vec<String> = told.collect();
         // Of many, those about which there is something to say.
-        if told.is_empty() && planned.len() > 1 {
+        if told.is_empty() && plans.planned.len() > 1 {
             continue;
         }
         if told.is_empty() {
             told.push("  nothing would be done".to_owned());
         }
-        lines.push(match one.environment {
-            Some(id) => format!("environment {id}"),
-            None => "the whole installation".to_owned(),
-        });
-        lines.append(&mut told);
-        lines.push(String::new());
+        blocks.push(block(&one.about.title(), told));
     }
-    let changing = planned.iter().filter(|planned| planned.changes()).count();
-    let environments = match planned.iter().filter(|planned| planned.environment.is_some()).count() {
+    blocks.push(summary(plans));
+    blocks.join("\n\n")
+}
+
+fn block(title: &str, lines: Vec<String>) -> String {
+    format!("{title}\n{}", lines.join("\n"))
+}
+
+/// How much there is to do, in one sentence.
+fn summary(plans: &Plans) -> String {
+    let count = |is: fn(&About) -> bool| plans.planned.iter().filter(|planned| is(&planned.about)).count();
+    let environments = match count(|about| matches!(about, About::Environment(_))) {
         1 => "1 environment".to_owned(),
         many => format!("{many} environments"),
     };
-    let count = effects(planned).count();
-    lines.push(match (changing, count) {
-        (0, 0) => format!("Nothing would be done about {environments}."),
-        (0, _) => format!("There would only be a look: nothing would be changed about {environments}."),
-        (_, 1) => format!("1 effect would follow, among {environments} and what they share. Nothing was done."),
-        (_, _) => format!("{count} effects would follow, among {environments} and what they share. Nothing was done."),
-    });
-    lines.join("\n")
+    let among = match count(|about| matches!(about, About::Orphan(_))) {
+        0 => environments,
+        orphans => format!("{environments} on record, and {orphans} that are not"),
+    };
+    match (plans.changes(), effects(&plans.planned).count()) {
+        (false, 0) => format!("Nothing would be done about {among}."),
+        (false, _) => format!("There would only be a look: nothing would be changed about {among}."),
+        (true, 1) => format!("1 effect would follow, among {among} and what they share. Nothing was done."),
+        (true, many) => format!("{many} effects would follow, among {among} and what they share. Nothing was done."),
+    }
+}
+
+impl About {
+    fn environment(self) -> Option<EnvironmentId> {
+        match self {
+            Self::Installation => None,
+            Self::Environment(id) | Self::Orphan(id) => Some(id),
+        }
+    }
+
+    fn title(self) -> String {
+        match self {
+            Self::Installation => "the whole installation".to_owned(),
+            Self::Environment(id) => format!("environment {id}"),
+            Self::Orphan(id) => format!("environment {id}, which is not on record"),
+        }
+    }
 }
 
 fn forecast_lines(forecast: &Forecast, now: Timestamp) -> Vec<String> {
@@ -104,63 +129,67 @@ fn forecast_lines(forecast: &Forecast, now: Timestamp) -> Vec<String> {
     let waits = forecast.looks_again_in.filter(SignedDuration::is_positive);
     if let Some(at) = waits.and_then(|pause| now.checked_add(pause).ok()) {
         lines.push(format!("  {}: looks again in {}", forecast.reconciler, age(now, at)));
+        lines.extend(forecast.waits_for.iter().map(|what| format!("    waits for: {what}")));
     }
     lines
 }
 
-fn document(planned: &[Planned]) -> Value {
-    let items: Vec<Value> = effects(planned)
-        .map(|(planned, forecast, effect)| {
-            let mut item = json!({"environment": planned.environment, "reconciler": forecast.reconciler});
-            if let (Some(fields), Ok(Value::Object(told))) = (item.as_object_mut(), serde_json::to_value(effect)) {
-                fields.extend(told);
-            }
-            item
-        })
-        .collect();
+fn document(plans: &Plans) -> Value {
     let forecasts = || {
-        planned
-            .iter()
-            .flat_map(|planned| planned.forecasts.iter().map(move |forecast| (planned, forecast)))
+        let planned = plans.planned.iter();
+        planned.flat_map(|planned| planned.forecasts.iter().map(move |forecast| (planned.about, forecast)))
     };
-    let about =
-        |planned: &Planned, forecast: &Forecast| json!({"environment": planned.environment, "reconciler": forecast.reconciler});
-    let failures: Vec<Value> = forecasts()
-        .filter_map(|(planned, forecast)| {
-            let mut item = about(planned, forecast);
-            item["failure"] = forecast.failure.as_ref()?.as_str().into();
-            Some(item)
-        })
-        .collect();
-    let waits: Vec<Value> = forecasts()
-        .filter_map(|(planned, forecast)| {
-            let mut item = about(planned, forecast);
-            item["looks_again_in_seconds"] = forecast.looks_again_in?.as_secs().into();
-            Some(item)
-        })
-        .collect();
+    let about = |about: About, forecast: &Forecast| {
+        let mut item = json!({"environment": about.environment(), "reconciler": forecast.reconciler});
+        if let About::Orphan(_) = about {
+            item["orphan"] = true.into();
+        }
+        item
+    };
+    let items = effects(&plans.planned).map(|(planned, forecast, effect)| {
+        let mut item = about(planned.about, forecast);
+        if let (Some(fields), Ok(Value::Object(told))) = (item.as_object_mut(), serde_json::to_value(effect)) {
+            fields.extend(told);
+        }
+        item
+    });
+    let failures = forecasts().filter_map(|(what, forecast)| {
+        let mut item = about(what, forecast);
+        item["failure"] = forecast.failure.as_ref()?.as_str().into();
+        Some(item)
+    });
+    let waits = forecasts().filter_map(|(what, forecast)| {
+        let mut item = about(what, forecast);
+        item["looks_again_in_seconds"] = forecast.looks_again_in?.as_secs().into();
+        if let Some(what) = &forecast.waits_for {
+            item["waits_for"] = what.as_str().into();
+        }
+        Some(item)
+    });
     json!({
         "apiVersion": API_VERSION,
         "kind": "Plan",
-        "changes": planned.iter().any(Planned::changes),
-        "items": items,
-        "failures": failures,
-        "waits": waits,
+        "changes": plans.changes(),
+        "items": items.collect::<Vec<_>>(),
+        "failures": failures.collect::<Vec<_>>(),
+        "waits": waits.collect::<Vec<_>>(),
+        "withheld": plans.withheld,
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::{Cause, EnvironmentId};
+    use model::Cause;
 
-    fn planned() -> Vec<Planned> {
+    fn plans() -> Plans {
         let forecast = |reconciler, effects: Vec<Explanation>| Forecast {
             reconciler,
             changes: effects.iter().any(|effect| effect.action != "Look"),
             effects,
             writes_status: true,
             looks_again_in: Some(SignedDuration::from_secs(7)),
+            waits_for: None,
             failure: None,
         };
         let create = Explanation {
@@ -180,33 +209,64 @@ mod tests {
             looks_again_in: None,
             ..forecast("firewall", Vec::new())
         };
-        let of = |number: u128, forecasts| Planned {
-            environment: Some(EnvironmentId(uuid::Uuid::from_u128(number << 96))),
+        let delete = Explanation {
+            action: "DeleteDroplet",
+            object: "droplet 17".to_owned(),
+            message: "droplet 17 is destroyed".to_owned(),
+            cause: Cause::observation("its environment is not on record"),
+        };
+        let waiting = Forecast {
+            waits_for: Some("Withheld: 3 of 9 droplets are missing".to_owned()),
+            ..forecast("environment", Vec::new())
+        };
+        let id = |number: u128| EnvironmentId(uuid::Uuid::from_u128(number << 96));
+        let of = |number, forecasts| Planned {
+            about: About::Environment(id(number)),
             forecasts,
         };
         let quiet = Forecast {
             looks_again_in: None,
             ..forecast("environment", Vec::new())
         };
-        vec![
+        let planned = vec![
             Planned {
-                environment: None,
+                about: About::Installation,
                 forecasts: vec![quiet.clone()],
             },
             of(0x1c3a_af19, vec![forecast("environment", vec![create]), failed]),
             of(0x3ba1_ab2d, vec![forecast("environment", vec![look])]),
+            of(0x5d18_01c4, vec![waiting]),
             of(0x6226_f25f, vec![quiet]),
-        ]
+            Planned {
+                about: About::Orphan(id(0x7e40_21d9)),
+                forecasts: vec![forecast("orphan", vec![delete])],
+            },
+        ];
+        Plans {
+            planned,
+            withheld: vec!["3 of 9 droplets are missing from the list of 11:02:13".to_owned()],
+        }
+    }
+
+    /// One of them alone, as if it had been asked for by its name.
+    fn alone(mut plans: Plans, index: usize) -> Plans {
+        Plans {
+            planned: vec![plans.planned.swap_remove(index)],
+            withheld: Vec::new(),
+        }
     }
 
     #[test]
     fn a_plan_in_every_form() {
-        let (planned, now) = (planned(), Timestamp::UNIX_EPOCH);
+        let now = Timestamp::UNIX_EPOCH;
         let mut shown: Vec<String> = [PlanOutput::Text, PlanOutput::Table, PlanOutput::Json, PlanOutput::Yaml]
-            .map(|output| format!("== {output:?}\n{}", render(&planned, output, now)))
+            .map(|output| format!("== {output:?}\n{}", render(&plans(), output, now)))
             .into();
-        shown.push(format!("== nothing\n{}", render(&planned[3..], PlanOutput::Text, now)));
-        shown.push(format!("== looks only\n{}", render(&planned[2..], PlanOutput::Text, now)));
+        shown.push(format!("== nothing\n{}", render(&alone(plans(), 4), PlanOutput::Text, now)));
+        shown.push(format!(
+            "== looks only\n{}",
+            render(&alone(plans(), 2), PlanOutput::Text, now)
+        ));
         insta::assert_snapshot!(shown.join("\n\n"));
     }
 }
