@@ -2,8 +2,9 @@
 //!
 //! Owns: who may send next, and what is known of the limits. Must not: send anything, know an endpoint, or know where several
 //! processes keep what they agreed on. Promises: no sliding minute and no sliding hour sees more than the limit; deletes go before
-//! creates, creates before changes, changes before reads, and the last part of each limit is kept for what goes before; nobody waits
-//! longer than the configured patience, but is told when to come back.
+//! creates, creates before changes, changes before reads, and the last part of each limit is kept for what goes before; but a
+//! twentieth of the minute is let ahead after it has waited for a tenth of the patience, so that no storm of creates keeps a port from being
+//! closed; nobody waits longer than the configured patience, but is told when to come back.
 //!
 //! A process alone keeps both windows itself (`window.rs`). Processes that share a token take blocks of requests from a ledger
 //! ([`Budget::share`]), so that whoever has work may use what the others leave; while the ledger cannot be reached, each takes an
@@ -194,7 +195,7 @@ impl Budget {
         let mut state = self.shared.lock();
         let behind = state.waiting.keys().next().is_some_and(|(first, _)| *first <= priority);
         let stuck = state.stuck_until.filter(|until| behind && *until > now);
-        let until = stuck.or_else(|| match state.check(priority, now) {
+        let until = stuck.or_else(|| match state.check(priority, priority, now) {
             Ok(()) => None,
             Err(Wait::Until(at)) => Some(at),
             Err(Wait::ForOthers) => Some(now + self.shared.config.lasts()),
@@ -202,18 +203,44 @@ impl Budget {
         until.map(wall)
     }
 
+    /// Whether creates have to wait, or had to within the last quarter of a minute. Who only looks then does it seldom, and for
+    /// all at once.
+    pub fn is_short(&self) -> bool {
+        let short_until = self.shared.lock().short_until;
+        short_until.is_some_and(|until| Instant::now() < until + self.shared.config.minute / 4)
+    }
+
+    /// Over how long so many reads are spread that can wait: 60 a minute, and 12 while requests are short.
+    pub fn spread(&self, requests: usize) -> Duration {
+        let a_minute = if self.is_short() { 12 } else { 60 };
+        let requests = u32::try_from(requests).unwrap_or(u32::MAX);
+        self.shared.config.minute.saturating_mul(requests) / a_minute
+    }
+
+    /// How long [`Budget::acquire`] waits at most.
+    pub fn patience(&self) -> Duration {
+        self.shared.config.patience
+    }
+
     /// Waits for leave to send one request, at most for the configured patience.
     pub async fn acquire(&self, priority: Priority) -> Result<Permit, Exhausted> {
-        let deadline = Instant::now() + self.shared.config.patience;
-        let place = Place::take(&self.shared, priority);
+        self.acquire_as(priority, priority).await
+    }
+
+    /// As [`acquire`](Self::acquire), but waits in the place of another priority: of what waits for it.
+    pub async fn acquire_as(&self, priority: Priority, place: Priority) -> Result<Permit, Exhausted> {
+        let began = Instant::now();
+        let (deadline, ahead_at) = (began + self.shared.config.patience, began + self.shared.config.patience / 10);
+        let mut place = Place::take(&self.shared, priority, place);
         loop {
             let until = match place.attempt() {
-                Turn::Granted { block } => {
+                Turn::Granted { block, let_ahead } => {
                     let alone = || Instant::now() + self.shared.config.lasts();
                     return Ok(Permit {
                         shared: Arc::clone(&self.shared),
                         until: block.map_or_else(alone, |(_, until)| until),
                         block: block.map(|(block, _)| block),
+                        let_ahead,
                         settled: false,
                     });
                 }
@@ -221,7 +248,12 @@ impl Budget {
                 Turn::NotBefore(at) => at,
                 Turn::Behind => deadline,
             };
+            let patient = place.is_last() && Instant::now() < ahead_at;
+            let until = if patient { until.min(ahead_at) } else { until };
             let timed_out = tokio::time::timeout_at(until, place.notify.notified()).await.is_err();
+            if patient && Instant::now() >= ahead_at {
+                place.go_ahead();
+            }
             if timed_out && Instant::now() >= deadline {
                 return Err(Exhausted {
                     retry_at: wall(deadline),
@@ -332,11 +364,14 @@ impl Shared {
         answer.unwrap_or_else(|late| Err(LedgerError(late.into())))
     }
 
-    fn settle(&self, block: Option<i64>, headers: Option<RateHeaders>) {
+    fn settle(&self, block: Option<i64>, let_ahead: bool, headers: Option<RateHeaders>) {
         let now = Instant::now();
         let mut state = self.lock();
         state.minute.answer(now);
         state.hour.answer(now);
+        if let_ahead {
+            state.ahead.answer(now);
+        }
         if let (Some(blocks), Some(block)) = (&mut state.blocks, block) {
             blocks.answer(block);
             self.ledger.notify_one();
@@ -369,6 +404,7 @@ impl Shared {
 pub struct Permit {
     shared: Arc<Shared>,
     block: Option<i64>,
+    let_ahead: bool,
     until: Instant,
     settled: bool,
 }
@@ -382,7 +418,7 @@ impl Permit {
     /// Corrects the budget from an answer's headers.
     pub fn settle(mut self, headers: RateHeaders) {
         self.settled = true;
-        self.shared.settle(self.block, Some(headers));
+        self.shared.settle(self.block, self.let_ahead, Some(headers));
     }
 
     /// The answer was a 429: nothing is sent before the returned time.
@@ -406,7 +442,7 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         if !self.settled {
-            self.shared.settle(self.block, None);
+            self.shared.settle(self.block, self.let_ahead, None);
         }
     }
 }

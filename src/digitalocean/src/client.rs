@@ -60,6 +60,8 @@ impl Config {
 #[derive(Clone, Debug)]
 pub struct Client {
     inner: Arc<Inner>,
+    /// As what reads wait for their turn.
+    reads: Priority,
 }
 
 #[derive(Debug)]
@@ -164,7 +166,17 @@ impl Client {
                 budget: config.budget,
                 effects: config.effects,
             }),
+            reads: Priority::Read,
         })
+    }
+
+    /// The same client, whose reads wait for their turn as this does: what is only done once they are answered.
+    #[must_use]
+    pub fn reading_for(&self, what: Priority) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+            reads: what,
+        }
     }
 
     /// The budget that this client spends from.
@@ -202,10 +214,14 @@ impl Client {
     /// One request, one answer, no retry.
     async fn send(&self, request: &Request) -> Result<Vec<u8>, Error> {
         let call = request.call;
+        let place = match request.priority {
+            Priority::Read => self.reads,
+            Priority::Delete | Priority::Create | Priority::Change => request.priority,
+        };
         let permit = self
             .inner
             .budget
-            .acquire(request.priority)
+            .acquire_as(request.priority, place)
             .await
             .map_err(|exhausted| Error::RateLimited {
                 call,

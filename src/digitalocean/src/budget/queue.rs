@@ -9,6 +9,9 @@ use super::{
 use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc, time::Duration};
 use tokio::{sync::Notify, time::Instant};
 
+/// One in so many requests of a minute is let ahead.
+const AHEAD: u32 = 20;
+
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) replicas: NonZeroU32,
@@ -16,6 +19,10 @@ pub(super) struct State {
     pub(super) per_minute: u32,
     pub(super) minute: Window,
     pub(super) hour: Window,
+    /// Those of the minute that were let ahead: what would otherwise go last, and has waited for long.
+    pub(super) ahead: Window,
+    /// Until when a create had to wait, the last time that one had to.
+    pub(super) short_until: Option<Instant>,
     /// What DigitalOcean says of the hour.
     pub(super) told: Hour,
     pub(super) blocked_until: Option<Instant>,
@@ -31,9 +38,10 @@ pub(super) struct State {
 }
 
 pub(super) enum Turn {
-    /// Of this block, which may be sent until then.
+    /// Of this block, which may be sent until then; and whether it was let ahead.
     Granted {
         block: Option<(i64, Instant)>,
+        let_ahead: bool,
     },
     NotBefore(Instant),
     Behind,
@@ -42,23 +50,59 @@ pub(super) enum Turn {
 /// A place in the queue. Leaving it, by success or by being dropped, lets the next one look.
 pub(super) struct Place<'a> {
     shared: &'a Shared,
+    /// What is to be sent.
+    priority: Priority,
+    /// As what it waits, and since when.
     ticket: (Priority, u64),
+    /// It takes one of those that are let ahead, unless it gives up.
+    let_ahead: bool,
     pub(super) notify: Arc<Notify>,
 }
 
 impl<'a> Place<'a> {
-    pub(super) fn take(shared: &'a Shared, priority: Priority) -> Self {
+    /// The last place among those that wait as `place`.
+    pub(super) fn take(shared: &'a Shared, priority: Priority, place: Priority) -> Self {
         let mut state = shared.lock();
         state.tickets += 1;
-        let ticket = (priority, state.tickets);
+        let ticket = (place, state.tickets);
         let notify = Arc::new(Notify::new());
         state.waiting.insert(ticket, Arc::clone(&notify));
         state.show();
         drop(state);
-        Self { shared, ticket, notify }
+        Self {
+            shared,
+            priority,
+            ticket,
+            let_ahead: false,
+            notify,
+        }
     }
 
-    pub(super) fn attempt(&self) -> Turn {
+    /// Whether it may come to be let ahead.
+    pub(super) fn is_last(&self) -> bool {
+        self.ticket.0 > Priority::Create
+    }
+
+    /// Lets it ahead, among the creates and before those that came later, if few enough were.
+    pub(super) fn go_ahead(&mut self) {
+        let mut state = self.shared.lock();
+        let share = state.share(AHEAD);
+        if !self.is_last() || state.ahead.check(share, Instant::now()).is_err() {
+            return;
+        }
+        state.ahead.send();
+        self.let_ahead = true;
+        let ahead = (Priority::Create, self.ticket.1);
+        if let Some(notify) = state.waiting.remove(&self.ticket) {
+            state.waiting.insert(ahead, notify);
+        }
+        self.ticket = ahead;
+        // Who was the first so far may not be it any more.
+        state.stuck_until = None;
+        state.wake_first();
+    }
+
+    pub(super) fn attempt(&mut self) -> Turn {
         let now = Instant::now();
         let mut state = self.shared.lock();
         let first = state.waiting.keys().next().copied();
@@ -67,10 +111,11 @@ impl<'a> Place<'a> {
             let stuck = state.stuck_until.filter(|until| *until > now);
             return stuck.map_or(Turn::Behind, Turn::NotBefore);
         }
-        match state.spend(self.ticket.0, now) {
+        match state.spend(self.ticket.0, self.priority, now) {
             Ok(block) => {
                 state.stuck_until = None;
-                Turn::Granted { block }
+                let let_ahead = std::mem::take(&mut self.let_ahead);
+                Turn::Granted { block, let_ahead }
             }
             Err(Wait::Until(at)) => {
                 state.stuck_until = Some(at);
@@ -91,6 +136,9 @@ impl Drop for Place<'_> {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
         state.waiting.remove(&self.ticket);
+        if self.let_ahead {
+            state.ahead.give_back();
+        }
         state.show();
         state.wake_first();
     }
@@ -103,6 +151,8 @@ impl State {
             per_minute: config.per_minute.get(),
             minute: Window::new(config.lengths().minute),
             hour: Window::new(config.lengths().hour),
+            ahead: Window::new(config.lengths().minute),
+            short_until: None,
             told: Hour::new(config.per_hour.get()),
             blocked_until: None,
             refused: None,
@@ -113,25 +163,44 @@ impl State {
         }
     }
 
-    /// Whether one more of this priority may be sent now.
-    pub(super) fn check(&mut self, priority: Priority, now: Instant) -> Result<(), Wait> {
+    /// Whether one more of this priority may be sent now, in this place. The place counts for the minute: who is let ahead there
+    /// still leaves the end of the hour to others.
+    pub(super) fn check(&mut self, place: Priority, priority: Priority, now: Instant) -> Result<(), Wait> {
+        let checked = self.room(place, priority, now);
+        if place <= Priority::Create {
+            let short_until = match checked {
+                Ok(()) => None,
+                Err(Wait::Until(at)) => Some(at),
+                Err(Wait::ForOthers) => Some(now),
+            };
+            self.short_until = self.short_until.max(short_until);
+        }
+        checked
+    }
+
+    fn room(&mut self, place: Priority, priority: Priority, now: Instant) -> Result<(), Wait> {
         if let Some(until) = self.blocked_until.filter(|until| *until > now) {
             return Err(Wait::Until(until));
         }
         self.told.check(priority, now).map_err(Wait::Until)?;
         if let Some(blocks) = &self.blocks {
-            return blocks.check(priority, now);
+            return blocks.check(place, now);
         }
-        let mine = (self.per_minute / self.replicas).max(1);
-        let place = priority as usize;
-        self.minute.check(ceilings(mine, kept_of_minute)[place], now)?;
-        self.hour.check(ceilings(self.told.limit, kept_of_hour)[place], now)
+        let mine = self.share(1);
+        self.minute.check(ceilings(mine, kept_of_minute)[place as usize], now)?;
+        self.hour
+            .check(ceilings(self.told.limit, kept_of_hour)[priority as usize], now)
+    }
+
+    /// One in so many of the minute's requests, of this process's equal part.
+    fn share(&self, one_in: u32) -> u32 {
+        (self.per_minute / self.replicas / one_in).max(1)
     }
 
     /// Spends one request, and says of which block; or says when to look again.
-    fn spend(&mut self, priority: Priority, now: Instant) -> Result<Option<(i64, Instant)>, Wait> {
-        self.check(priority, now)?;
-        let block = self.blocks.as_mut().map(|blocks| blocks.spend(priority, now)).transpose()?;
+    fn spend(&mut self, place: Priority, priority: Priority, now: Instant) -> Result<Option<(i64, Instant)>, Wait> {
+        self.check(place, priority, now)?;
+        let block = self.blocks.as_mut().map(|blocks| blocks.spend(place, now)).transpose()?;
         self.minute.send();
         self.hour.send();
         self.told.spend(now);

@@ -215,3 +215,57 @@ async fn one_who_gives_up_waiting_does_not_hold_up_the_next() {
     gives_up.abort();
     tokio::time::timeout(2 * MINUTE, next).await.expect("woken").unwrap().unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_storm_of_creates_leaves_a_twentieth_to_what_goes_last() {
+    let budget = budget(100);
+    while tokio::time::timeout(Duration::ZERO, budget.acquire(Priority::Delete))
+        .await
+        .is_ok()
+    {}
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let waiting = [Priority::Change; 30]
+        .into_iter()
+        .chain([Priority::Create; 300])
+        .map(|priority| {
+            let (budget, order) = (budget.clone(), Arc::clone(&order));
+            async move {
+                let permit = budget.acquire(priority).await;
+                if let Ok(permit) = permit {
+                    order.lock().unwrap().push(priority);
+                    drop(permit);
+                }
+            }
+        });
+    futures::future::join_all(waiting).await;
+    let order = order.lock().unwrap();
+    // There was room once while they waited.
+    let changes = order.iter().filter(|priority| **priority == Priority::Change).count();
+    assert_eq!((order.len(), changes), (245, 12));
+    assert!(budget.is_short());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_that_many_wait_for_goes_as_they_would() {
+    let budget = budget(3_600);
+    while tokio::time::timeout(Duration::ZERO, budget.acquire(Priority::Delete))
+        .await
+        .is_ok()
+    {}
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let ask = |name, place| {
+        let (budget, order) = (budget.clone(), Arc::clone(&order));
+        tokio::spawn(async move {
+            let permit = budget.acquire_as(Priority::Read, place).await.unwrap();
+            order.lock().unwrap().push(name);
+            drop(permit);
+        })
+    };
+    let one = ask("one", Priority::Read);
+    tokio::task::yield_now().await;
+    let many = ask("many", Priority::Create);
+    futures::future::join_all([one, many]).await;
+    assert_eq!(*order.lock().unwrap(), ["many", "one"]);
+    assert_eq!(budget.spread(5), Duration::from_secs(25));
+    assert_eq!(Budget::default().spread(5), Duration::from_secs(5));
+}

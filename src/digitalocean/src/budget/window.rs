@@ -79,6 +79,11 @@ impl Window {
         self.under_way += 1;
     }
 
+    /// It is not sent after all.
+    pub(super) fn give_back(&mut self) {
+        self.under_way = self.under_way.saturating_sub(1);
+    }
+
     pub(super) fn answer(&mut self, now: Instant) {
         self.under_way = self.under_way.saturating_sub(1);
         self.answered.push_back(now);
