@@ -7,7 +7,7 @@
 #![allow(clippy::missing_panics_doc)] // a stage that cannot be used ends the story, and says why
 
 pub mod control_plane;
-
+pub mod model_agent;
 pub mod mute_proxy;
 pub mod sql;
 pub mod wait;

@@ -12,7 +12,6 @@
 
 #![allow(clippy::unwrap_used)] // clippy takes only functions marked `#[test]` for tests
 
-mod agent;
 mod life;
 mod scenario;
 mod witness;

@@ -3,15 +3,15 @@
 //!
 //! Owns: starting and killing replicas, the user's edits, and looking. Must not: judge; `scenario.rs` does.
 
-use crate::{
-    agent,
-    witness::{Crash, Crasher},
-};
+use crate::witness::{Crash, Crasher};
 use agent_api::MasterKey;
 use api::AgentBinary;
 use control_plane::{Connections, Listeners, Replica, ReplicaConfig};
 use digitalocean::{Budget, BudgetConfig, DropletCreate, FirewallSpec, ImageRef, OutboundRule, Peers, Ports, Protocol};
-use e2e::sql::Sql;
+use e2e::{
+    model_agent::{Installation, Machines, Obedient},
+    sql::Sql,
+};
 use effects::Effects;
 use firewall_reconciler::Sources;
 use jiff::SignedDuration;
@@ -72,7 +72,7 @@ pub(crate) struct World {
     sql: Sql,
     database_url: String,
     listener: TcpListener,
-    installation: agent::Installation,
+    installation: Installation,
     binary: AgentBinary,
     environment: Option<EnvironmentId>,
     _agents: AbortOnDropHandle<()>,
@@ -88,13 +88,14 @@ impl World {
         let cloud = digitalocean::Client::new(cloud(simulator.base_url()))?;
         let listener = TcpListener::bind(("127.0.0.1", 0))?;
         listener.set_nonblocking(true)?;
-        let installation = agent::Installation {
+        let installation = Installation {
             id: "crash".parse()?,
             master_key: MasterKey::generate()?,
             backend_url: format!("https://{}", listener.local_addr()?).parse()?,
         };
         let droplets = Arc::clone(&simulator);
-        let agents = tokio::spawn(agent::run(installation.clone(), move || droplets.droplets()));
+        let machines = Machines::default();
+        let agents = machines.run(installation.clone(), move || droplets.droplets(), |_, _| Obedient::default());
         let options = |role| ConnectOptions {
             max_connections: 1,
             ..ConnectOptions::new(database_url.clone().into(), Some(role))
@@ -116,7 +117,7 @@ impl World {
             // Nobody downloads it: droplets run model agents.
             binary: AgentBinary::open(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml").into()).await?,
             environment: None,
-            _agents: AbortOnDropHandle::new(agents),
+            _agents: AbortOnDropHandle::new(tokio::spawn(agents)),
             _folder: folder,
         };
         world.settle_others().await?;

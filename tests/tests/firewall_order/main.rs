@@ -104,7 +104,7 @@ impl Stage {
         let world = Arc::new(World::start().await.unwrap());
         let sightings = Arc::new(Mutex::new(Seen::default()));
         let name = format!("toolplane-{}-", world.installation());
-        let prober = probe(world.simulator.clone(), name, world.machines.truth.clone(), sightings.clone());
+        let prober = probe(world.simulator.clone(), name, world.truth.clone(), sightings.clone());
         let prober = AbortOnDropHandle::new(tokio::spawn(prober));
         let environments = futures::future::join_all((0..ENVIRONMENTS).map(|_| world.add_environment())).await;
         for id in &environments {

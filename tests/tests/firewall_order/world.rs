@@ -2,12 +2,16 @@
 //!
 //! Owns: starting, changing at random, and waiting. Must not: judge what the prober saw.
 
-use crate::machine::{Installation, Machines};
+use crate::machine::{self, Droplet, Truth};
 use agent_api::MasterKey;
 use api::AgentBinary;
 use control_plane::{Connections, Listeners, Replica, ReplicaConfig};
 use digitalocean::{Budget, BudgetConfig, FirewallRules, InboundRule, Peers, Ports};
-use e2e::{eventually, sql::Sql};
+use e2e::{
+    eventually,
+    model_agent::{Installation, Machines},
+    sql::Sql,
+};
 use effects::Effects;
 use firewall_reconciler::Sources;
 use jiff::SignedDuration;
@@ -47,7 +51,8 @@ struct Wishes {
 /// See the module.
 pub(crate) struct World {
     pub(crate) simulator: Arc<simulator::Handle>,
-    pub(crate) machines: Machines,
+    pub(crate) truth: Truth,
+    machines: Machines<Droplet>,
     cloud: digitalocean::Client,
     installation: Installation,
     /// What users want, and their way to say so.
@@ -75,7 +80,13 @@ impl World {
             backend_url: format!("https://{}", listener.local_addr()?).parse()?,
         };
         let (machines, droplets) = (Machines::default(), Arc::clone(&simulator));
-        let keeping = machines.clone().run(installation.clone(), move || droplets.droplets());
+        let truth = Truth::default();
+        let told = truth.clone();
+        let keeping = machines.clone().run(
+            installation.clone(),
+            move || droplets.droplets(),
+            move |droplet, environment| Droplet::new(droplet, environment, told.clone()),
+        );
         let binary = AgentBinary::open(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml").into()).await?;
         let config = config(&database_url, &simulator, &installation, binary);
         let listeners = Listeners {
@@ -87,6 +98,7 @@ impl World {
             cloud,
             _machines: AbortOnDropHandle::new(tokio::spawn(keeping)),
             machines,
+            truth,
             installation,
             wishes: Mutex::default(),
             user: Database::connect(&ConnectOptions::new(database_url.clone().into(), Some(Role::Service))).await?,
@@ -161,7 +173,7 @@ impl World {
             }
             68..70 => self.edit(id, EnvironmentDesiredState::Deleted).await,
             70..76 => self.edit(id, EnvironmentDesiredState::Active).await,
-            76..86 => self.machines.crash(id),
+            76..86 => machine::crash(&self.machines, id),
             86..88 => self.destroy(id).await,
             88..92 => self.edit_firewall(id).await,
             92..96 => self.detach_firewall(id).await,
@@ -275,7 +287,7 @@ impl World {
     /// Waits until all tools of the environment run, and each can be reached.
     pub(crate) async fn all_open(&self, id: EnvironmentId) {
         eventually(&format!("the tools of {id} can be reached"), async || {
-            let ready = self.machines.ready(id);
+            let ready = machine::ready(&self.machines, id);
             let reached = ready.iter().filter(|(droplet, port)| self.reached(*droplet, *port)).count();
             if reached == TOOLS && ready.len() == TOOLS {
                 Ok(())
