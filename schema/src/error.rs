@@ -26,9 +26,9 @@ pub enum Error {
     /// An intent is open already, and its effect may have been sent. Load again, and look for the effect.
     #[error("environment {0} has an open intent already")]
     IntentOpen(EnvironmentId),
-    /// The environment does not exist, or no droplet is wanted for it any more.
-    #[error("environment {0} wants no droplet")]
-    NotWanted(EnvironmentId),
+    /// The environment is not as it was read any more, or is gone. Load again, and decide anew.
+    #[error("environment {0} has changed since it was read")]
+    Stale(EnvironmentId),
     /// There is no such intent.
     #[error("intent {0} does not exist, or is resolved")]
     NoIntent(IntentId),
@@ -76,7 +76,7 @@ impl Error {
     /// Whether the same call may succeed later without anybody changing anything.
     pub fn is_retriable(&self) -> bool {
         match self {
-            Self::Database(_) | Self::Fenced { .. } | Self::IntentOpen(_) | Self::NotWanted(_) | Self::ListenLost => true,
+            Self::Database(_) | Self::Fenced { .. } | Self::IntentOpen(_) | Self::Stale(_) | Self::ListenLost => true,
             Self::Address(_) | Self::Refused(_) | Self::NoIntent(_) | Self::Row { .. } | Self::Migration(_) => false,
         }
     }
@@ -98,7 +98,7 @@ impl From<&Error> for runtime::Error {
         let reason = match error {
             Error::Fenced { .. } => "LeaseLost",
             Error::IntentOpen(_) => "IntentOpen",
-            Error::NotWanted(_) => "NotWanted",
+            Error::Stale(_) => "RecordStale",
             Error::NoIntent(_) => "IntentResolved",
             Error::Refused(_) | Error::Row { .. } => "DatabaseRefused",
             Error::Address(_) | Error::Database(_) | Error::ListenLost | Error::Migration(_) => "DatabaseUnavailable",

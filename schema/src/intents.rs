@@ -5,7 +5,7 @@ use crate::{
     codec::{Spelled, Time, bigint, droplet_id},
 };
 use jiff::{SignedDuration, Timestamp};
-use model::{DropletId, EnvironmentId, Intent, IntentId, IntentKind, IntentOutcome};
+use model::{DropletId, Environment, EnvironmentId, Intent, IntentId, IntentKind, IntentOutcome};
 use std::{net::IpAddr, time::Duration};
 
 /// What an enrolling agent is judged by.
@@ -55,32 +55,41 @@ pub enum Enrolled {
 impl Database {
     /// Announces a create: raises the environment's `agent_epoch` and commits an open intent with it.
     ///
+    /// `row` is the one that was decided by, and has to be current still: [`Error::Stale`] when its specification, its epoch or
+    /// its droplet is another one by now, when it says `deleted`, and when it is gone. The droplet that it records is not its
+    /// own any more after this: what is recorded was seen after the latest announcement.
+    ///
     /// The intent that is returned was never announced before, so its effect was never sent. While one is open there is no
     /// other ([`Error::IntentOpen`]), whoever asks, also after a crash or when the answer to this call was lost: the next pass
-    /// finds the open intent and looks for its droplet. [`Error::NotWanted`] when the row is gone, or says `deleted`.
+    /// finds the open intent and looks for its droplet.
     pub async fn intent_announce(
         &self,
         fence: &Fence,
-        id: EnvironmentId,
+        row: &Environment,
         kind: IntentKind,
         enrolment_ttl: Duration,
     ) -> Result<Intent, Error> {
+        let id = row.id;
         fence.covers(id)?;
         let mut transaction = self.fenced("intent_announce", fence).await?;
         // Locks the row, and so comes before or after its deletion, whose trigger looks for intents; and before or after
         // another announcement. Epochs never repeat, not even for an id that is used again.
         let epoch = sqlx::query_scalar!(
             r#"update account_tool_environments
-            set agent_epoch = greatest(
+            set do_droplet_id = null, ip_address = null, do_created_at = null, agent_epoch = greatest(
                 agent_epoch, (select coalesce(max(epoch), 0) from provisioning_intents where environment_id = $1)
             ) + 1
-            where id = $1 and desired_state = 'active'
+            where id = $1 and desired_state = 'active' and generation = $2 and agent_epoch = $3
+                and do_droplet_id is not distinct from $4
             returning agent_epoch"#,
             id.0,
+            row.generation,
+            row.status.agent_epoch,
+            row.status.droplet_id.map(bigint),
         )
         .fetch_optional(&mut *transaction)
         .await?
-        .ok_or(Error::NotWanted(id))?;
+        .ok_or(Error::Stale(id))?;
         sqlx::query!(
             "update provisioning_intents set superseded = true
             where environment_id = $1 and not superseded and resolved_at is not null",

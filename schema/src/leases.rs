@@ -13,7 +13,9 @@
 //! at most, and add up to all shards; the older ones have the larger ones. Whoever holds more than its share lets no new pass begin on
 //! what is too much, waits for those that act, and gives it back. Whoever holds less takes what is free.
 //!
-//! A holder that was stopped for a while finds its writes refused: the epoch has risen, or the lease has expired.
+//! A holder that was stopped for a while finds its writes refused: the epoch has risen, or the lease has expired. When it wins a shard
+//! again, the passes that it was stopped in end first: what they read is from before others worked on the shard, and nothing
+//! follows from it under the new lease.
 
 mod tenure;
 
@@ -85,7 +87,8 @@ impl LeaseKeeper {
         self.holder
     }
 
-    /// Proof of the lease of a shard, while it is held; also while it is being given up, for the passes that still act.
+    /// Proof of the lease of a shard, while it is held; also while it is being given up, for the passes that still act. `None` as long
+    /// as passes of an earlier lease of the same shard act.
     pub fn fence(&self, shard: u16) -> Option<Fence> {
         let epoch = self.lock().epoch(shard)?;
         Some(Fence {
@@ -123,16 +126,19 @@ impl LeaseKeeper {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let work = async {
             loop {
-                let (expiry, gives_up) = {
+                let (expiry, awaits_passes) = {
                     let tenures = self.lock();
-                    (tenures.until(), tenures.gives_up())
+                    (tenures.until(), tenures.awaits_passes())
                 };
                 tokio::select! {
                     _ = ticks.tick() => {
                         self.renew().await;
                         self.give_up().await;
                     }
-                    () = self.idle.notified(), if gives_up => self.give_up().await,
+                    () = self.idle.notified(), if awaits_passes => {
+                        self.publish(Tenures::settle);
+                        self.give_up().await;
+                    }
                     () = until(expiry) => self.publish(Tenures::clear),
                 }
             }

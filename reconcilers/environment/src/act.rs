@@ -25,7 +25,7 @@ impl EnvironmentReconciler {
     pub(crate) async fn carry_out(&self, id: EnvironmentId, record: &EnvironmentRecord, action: &Action) -> Result<(), Error> {
         match action {
             Action::Look => self.look(record).await,
-            Action::AnnounceIntent { cause } => self.announce(id, *cause).await,
+            Action::AnnounceIntent { cause } => self.announce(id, record, *cause).await,
             Action::CreateDroplet { cause } => self.create(id, record, *cause).await,
             Action::NameDroplet { intent, droplet } => {
                 let named = self.database.intent_droplet(&self.fence(id)?, *intent, *droplet).await;
@@ -71,12 +71,13 @@ impl EnvironmentReconciler {
         looked.map(drop).map_err(|error| failure::cloud(&error))
     }
 
-    async fn announce(&self, id: EnvironmentId, cause: Cause) -> Result<(), Error> {
+    async fn announce(&self, id: EnvironmentId, record: &EnvironmentRecord, cause: Cause) -> Result<(), Error> {
+        let row = row(record)?;
         // From before it is asked for, so that no pause after the announcement makes it younger than others take it to be.
         let began = self.moment();
         let announced = self
             .database
-            .intent_announce(&self.fence(id)?, id, IntentKind::Create, self.config.enrolment_ttl)
+            .intent_announce(&self.fence(id)?, row, IntentKind::Create, self.config.enrolment_ttl)
             .await;
         let intent = announced.map_err(|error| Error::from(&error))?;
         let message = format!("intent {} of epoch {} is announced", intent.id, intent.epoch);
@@ -88,12 +89,7 @@ impl EnvironmentReconciler {
 
     async fn create(&self, id: EnvironmentId, record: &EnvironmentRecord, cause: Cause) -> Result<(), Error> {
         let fence = self.fence(id)?;
-        let Subject::Row(row) = &record.subject else {
-            return Err(Error::terminal(
-                "RowDeleted",
-                "the row is deleted: no droplet is created for it",
-            ));
-        };
+        let row = row(record)?;
         let Some(intent) = self.outbox.take(id) else {
             return Err(Error::retriable(
                 "NotAnnounced",
@@ -228,6 +224,17 @@ pub(crate) async fn delete_ours(
         Ok(()) => Ok(true),
         Err(error) if error.is_not_found() => Ok(false),
         Err(error) => Err(failure::cloud(&error)),
+    }
+}
+
+/// The row that a droplet is created for.
+fn row(record: &EnvironmentRecord) -> Result<&Environment, Error> {
+    match &record.subject {
+        Subject::Row(row) => Ok(row),
+        Subject::Tombstone(_) => Err(Error::terminal(
+            "RowDeleted",
+            "the row is deleted: no droplet is created for it",
+        )),
     }
 }
 

@@ -39,6 +39,9 @@ struct Tenure {
 #[derive(Debug, Default)]
 pub(super) struct Tenures {
     shards: BTreeMap<u16, Tenure>,
+    /// What passes still act on under a tenure that is over. Whatever they do next rests on what was read under it, so nothing of
+    /// these is worked on, and no pass gets a fence, before the last of them has ended.
+    left: BTreeMap<u16, Weak<()>>,
     /// Counted from before the request that renewed, so never later than by the database's clock.
     until: Option<Instant>,
 }
@@ -53,18 +56,20 @@ impl Tenures {
         self.until.is_some_and(|until| Instant::now() < until)
     }
 
+    /// A shard that is held, unless passes of an earlier tenure still act on it.
+    fn begun(&self, shard: u16) -> Option<&Tenure> {
+        let begun = self.valid() && !self.left.contains_key(&shard);
+        self.shards.get(&shard).filter(|_| begun)
+    }
+
     /// The epoch of a shard's lease, while that holds.
     pub(super) fn epoch(&self, shard: u16) -> Option<i64> {
-        let tenure = self.shards.get(&shard).filter(|_| self.valid())?;
-        Some(tenure.epoch)
+        Some(self.begun(shard)?.epoch)
     }
 
     /// Leave to act on a shard.
     pub(super) fn hold(&self, shard: u16, ended: &Arc<Notify>) -> Option<ShardHold> {
-        let tenure = self
-            .shards
-            .get(&shard)
-            .filter(|tenure| tenure.draining.is_none() && self.valid())?;
+        let tenure = self.begun(shard).filter(|tenure| tenure.draining.is_none())?;
         Some(ShardHold {
             acting: Some(Arc::clone(&tenure.acting)),
             ended: Arc::downgrade(ended),
@@ -74,17 +79,33 @@ impl Tenures {
     /// The shards to work on, with epochs.
     pub(super) fn worked_on(&self) -> Vec<(u16, i64)> {
         let mine = self.shards.iter().filter(|(_, tenure)| tenure.draining.is_none());
-        mine.map(|(shard, tenure)| (*shard, tenure.epoch)).collect()
+        let begun = mine.filter(|(shard, _)| !self.left.contains_key(shard));
+        begun.map(|(shard, tenure)| (*shard, tenure.epoch)).collect()
     }
 
-    /// Whether something is too much.
-    pub(super) fn gives_up(&self) -> bool {
-        self.shards.values().any(|tenure| tenure.draining.is_some())
+    /// Whether something is too much, or was left.
+    pub(super) fn awaits_passes(&self) -> bool {
+        !self.left.is_empty() || self.shards.values().any(|tenure| tenure.draining.is_some())
     }
 
     /// Nothing is held any more.
     pub(super) fn clear(&mut self) {
-        *self = Self::default();
+        for (shard, tenure) in std::mem::take(&mut self.shards) {
+            self.leave(shard, &tenure);
+        }
+        self.until = None;
+    }
+
+    /// A tenure is over.
+    fn leave(&mut self, shard: u16, tenure: &Tenure) {
+        if Arc::strong_count(&tenure.acting) > 1 {
+            self.left.insert(shard, Arc::downgrade(&tenure.acting));
+        }
+    }
+
+    /// Forgets what was left, where the last pass has ended.
+    pub(super) fn settle(&mut self) {
+        self.left.retain(|_, acting| acting.strong_count() > 0);
     }
 
     /// Takes over what the database said. The last of too many shards are drained, so that the first one, which has duties
@@ -92,12 +113,19 @@ impl Tenures {
     pub(super) fn renewed(&mut self, renewed: &Renewed, until: Instant) {
         let mut before = std::mem::take(&mut self.shards);
         for (place, (shard, epoch)) in renewed.epochs.iter().enumerate() {
-            let same = before.remove(shard).filter(|tenure| tenure.epoch == *epoch);
-            let mut tenure = same.unwrap_or_else(|| Tenure {
+            let fresh = || Tenure {
                 epoch: *epoch,
                 acting: Arc::default(),
                 draining: None,
-            });
+            };
+            let mut tenure = match before.remove(shard) {
+                Some(same) if same.epoch == *epoch => same,
+                Some(over) => {
+                    self.leave(*shard, &over);
+                    fresh()
+                }
+                None => fresh(),
+            };
             tenure.draining = if place < renewed.share {
                 None
             } else {
@@ -105,6 +133,10 @@ impl Tenures {
             };
             self.shards.insert(*shard, tenure);
         }
+        for (shard, over) in before {
+            self.leave(shard, &over);
+        }
+        self.settle();
         self.until = Some(until);
     }
 
@@ -120,7 +152,11 @@ impl Tenures {
 
     /// These were given back.
     pub(super) fn released(&mut self, shards: &[u16]) {
-        self.shards.retain(|shard, _| !shards.contains(shard));
+        for shard in shards {
+            if let Some(over) = self.shards.remove(shard) {
+                self.leave(*shard, &over);
+            }
+        }
     }
 }
 
@@ -162,7 +198,7 @@ mod tests {
         ended.notified().await;
         assert_eq!(tenures.idle(Instant::now(), TTL), [4]);
         tenures.released(&[4]);
-        assert_eq!((tenures.epoch(4), tenures.gives_up()), (None, false));
+        assert_eq!((tenures.epoch(4), tenures.awaits_passes()), (None, false));
     }
 
     #[tokio::test(start_paused = true)]
@@ -182,7 +218,7 @@ mod tests {
         let mut tenures = held(&[1, 2]);
         tenures.renewed(&renewed(&[1, 2], 1, 1), Instant::now() + TTL);
         tenures.renewed(&renewed(&[1, 2], 1, 2), Instant::now() + TTL);
-        assert_eq!((shards(&tenures), tenures.gives_up()), (vec![1, 2], false));
+        assert_eq!((shards(&tenures), tenures.awaits_passes()), (vec![1, 2], false));
     }
 
     #[tokio::test(start_paused = true)]
@@ -191,6 +227,27 @@ mod tests {
         let _acts = tenures.hold(2, &ended);
         tenures.renewed(&renewed(&[1, 2], 2, 1), Instant::now() + TTL);
         assert_eq!(tenures.idle(Instant::now(), TTL), [2]);
+    }
+
+    /// It may have read its record before others acted on it, and must not get the fence of the moment for what follows from that.
+    #[tokio::test(start_paused = true)]
+    async fn a_shard_that_was_won_again_begins_once_the_passes_of_before_have_ended() {
+        let (mut tenures, ended) = (held(&[1, 2]), Arc::default());
+        let expired: fn(&mut Tenures) = Tenures::clear;
+        let elsewhere: fn(&mut Tenures) = |tenures| tenures.renewed(&renewed(&[1], 1, 1), Instant::now() + TTL);
+        let unheard: fn(&mut Tenures) = |_| {};
+        for (epoch, over) in (2..).zip([expired, elsewhere, unheard]) {
+            let acts = tenures.hold(2, &ended).unwrap();
+            over(&mut tenures);
+            tenures.renewed(&renewed(&[1, 2], epoch, 2), Instant::now() + TTL);
+            assert_eq!((shards(&tenures), tenures.awaits_passes()), (vec![1], true));
+            assert_eq!((tenures.epoch(1), tenures.epoch(2)), (Some(epoch), None));
+            assert!(tenures.hold(2, &ended).is_none());
+            drop(acts);
+            ended.notified().await;
+            tenures.settle();
+            assert_eq!((shards(&tenures), tenures.epoch(2)), (vec![1, 2], Some(epoch)));
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -49,7 +49,7 @@ pub(crate) async fn with_agent(scene: &Scene) -> EnvironmentId {
     let ttl = Duration::from_mins(1);
     scene
         .controller
-        .intent_announce(&fence, id, IntentKind::Create, ttl)
+        .intent_announce(&fence, &scene.row(id).await, IntentKind::Create, ttl)
         .await
         .unwrap();
     id

@@ -1,7 +1,7 @@
 //! Announcing before doing.
 
 use crate::support::Scene;
-use model::{DropletId, IntentId, IntentKind, IntentOutcome};
+use model::{DropletId, Environment, IntentId, IntentKind, IntentOutcome};
 use schema::{Enrolled, Error};
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ async fn an_intent_is_announced_once_and_raises_the_epoch() {
     let fence = scene.fence(id).await;
     let intent = scene
         .controller
-        .intent_announce(&fence, id, IntentKind::Create, TTL)
+        .intent_announce(&fence, &scene.row(id).await, IntentKind::Create, TTL)
         .await
         .unwrap();
     assert_eq!((intent.environment_id, intent.epoch, intent.outcome), (id, 1, None));
@@ -25,7 +25,7 @@ async fn an_intent_is_announced_once_and_raises_the_epoch() {
     // A second call, as after a lost answer: it must not look as if nothing had been sent.
     let again = scene
         .controller
-        .intent_announce(&fence, id, IntentKind::Create, TTL)
+        .intent_announce(&fence, &scene.row(id).await, IntentKind::Create, TTL)
         .await
         .unwrap_err();
     assert!(matches!(again, Error::IntentOpen(open) if open == id), "{again}");
@@ -44,11 +44,12 @@ async fn of_many_at_once_one_announces() {
     let scene = Scene::new().await;
     let id = scene.environment().await;
     let fence = scene.fence(id).await;
-    let calls = (0..8).map(|_| scene.controller.intent_announce(&fence, id, IntentKind::Create, TTL));
+    let row = scene.row(id).await;
+    let calls = (0..8).map(|_| scene.controller.intent_announce(&fence, &row, IntentKind::Create, TTL));
     let answers = futures::future::join_all(calls).await;
     assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1);
     for answer in answers {
-        assert!(matches!(answer, Ok(_) | Err(Error::IntentOpen(_))), "{answer:?}");
+        assert!(matches!(answer, Ok(_) | Err(Error::Stale(_))), "{answer:?}");
     }
     assert_eq!(scene.read("select count(*)::text from provisioning_intents").await, ["1"]);
     assert_eq!(scene.row(id).await.status.agent_epoch, 1);
@@ -83,7 +84,7 @@ async fn after_it_is_resolved_another_may_follow() {
     ] {
         let intent = scene
             .controller
-            .intent_announce(&fence, id, IntentKind::Create, TTL)
+            .intent_announce(&fence, &scene.row(id).await, IntentKind::Create, TTL)
             .await
             .unwrap();
         epochs.push(intent.epoch);
@@ -128,20 +129,60 @@ async fn nothing_is_announced_for_what_is_not_wanted() {
     scene
         .sql("update account_tool_environments set desired_state = 'deleted'")
         .await;
-    let error = scene
-        .controller
-        .intent_announce(&fence, id, IntentKind::Create, TTL)
-        .await
-        .unwrap_err();
-    assert!(matches!(error, Error::NotWanted(_)), "{error}");
+    let row = scene.row(id).await;
+    let announce = async || scene.controller.intent_announce(&fence, &row, IntentKind::Create, TTL).await;
+    let error = announce().await.unwrap_err();
+    assert!(matches!(error, Error::Stale(_)), "{error}");
     scene.sql("delete from account_tool_environments").await;
-    let error = scene
-        .controller
-        .intent_announce(&fence, id, IntentKind::Create, TTL)
-        .await
-        .unwrap_err();
-    assert!(matches!(error, Error::NotWanted(_)), "{error}");
+    let error = announce().await.unwrap_err();
+    assert!(matches!(error, Error::Stale(_)), "{error}");
     assert_eq!(scene.read("select count(*)::text from provisioning_intents").await, ["0"]);
+}
+
+/// A pass that stood still may have the fence of the moment, and a record that others have acted on since it was read.
+#[tokio::test]
+async fn nothing_is_announced_by_a_record_that_is_not_current() {
+    let scene = Scene::new().await;
+    let id = scene.environment().await;
+    let announce = async |row: &Environment| {
+        let fence = scene.fence(id).await;
+        scene.controller.intent_announce(&fence, row, IntentKind::Create, TTL).await
+    };
+    let read = scene.row(id).await;
+
+    // Another replica had the shard meanwhile, created and adopted: the epoch has risen.
+    let intent = announce(&read).await.unwrap();
+    let fence = scene.fence(id).await;
+    scene
+        .controller
+        .intent_resolve(&fence, intent.id, IntentOutcome::Adopted)
+        .await
+        .unwrap();
+    let stale = announce(&read).await.unwrap_err();
+    assert!(matches!(stale, Error::Stale(of) if of == id), "{stale}");
+
+    // A droplet is recorded that was not when this was read.
+    let read = scene.row(id).await;
+    scene.record_droplet(id, 7).await;
+    let stale = announce(&read).await.unwrap_err();
+    assert!(matches!(stale, Error::Stale(_)), "{stale}");
+
+    // The user wants something else.
+    let read = scene.row(id).await;
+    scene.sql("update account_tool_environments set paused = true").await;
+    let stale = announce(&read).await.unwrap_err();
+    assert!(matches!(stale, Error::Stale(_)), "{stale}");
+
+    assert_eq!(scene.read("select count(*)::text from provisioning_intents").await, ["1"]);
+    assert_eq!(scene.row(id).await.status.agent_epoch, 1, "no refusal left a trace");
+    let current = scene.row(id).await;
+    assert_eq!(current.status.droplet_id, Some(DropletId(7)));
+    announce(&current).await.unwrap();
+    assert_eq!(
+        scene.row(id).await.status.droplet_id,
+        None,
+        "the next droplet is recorded once it is seen"
+    );
 }
 
 /// Whichever comes first, the announcement or the deletion: there is a tombstone if there is an intent.
@@ -151,8 +192,10 @@ async fn a_deletion_at_the_same_time_never_misses_the_intent() {
     for _ in 0..20 {
         let id = scene.environment().await;
         let fence = scene.fence(id).await;
+        let row = scene.row(id).await;
         let delete = scene.sql(format!("delete from account_tool_environments where id = '{id}'"));
-        let (announced, ()) = tokio::join!(scene.controller.intent_announce(&fence, id, IntentKind::Create, TTL), delete);
+        let announce = scene.controller.intent_announce(&fence, &row, IntentKind::Create, TTL);
+        let (announced, ()) = tokio::join!(announce, delete);
         let left = scene.controller.record_get(id).await.unwrap();
         assert_eq!(announced.is_ok(), left.is_some(), "{announced:?}, {left:?}");
     }
@@ -167,7 +210,7 @@ async fn epochs_do_not_repeat_when_an_id_is_used_again() {
     let fence = scene.fence(id).await;
     let first = scene
         .controller
-        .intent_announce(&fence, id, IntentKind::Create, TTL)
+        .intent_announce(&fence, &scene.row(id).await, IntentKind::Create, TTL)
         .await
         .unwrap();
     scene
@@ -185,7 +228,7 @@ async fn epochs_do_not_repeat_when_an_id_is_used_again() {
         .await;
     let second = scene
         .controller
-        .intent_announce(&fence, id, IntentKind::Create, TTL)
+        .intent_announce(&fence, &scene.row(id).await, IntentKind::Create, TTL)
         .await
         .unwrap();
     assert_eq!((first.epoch, second.epoch), (1, 2));
@@ -199,14 +242,14 @@ async fn a_stale_lease_announces_and_resolves_nothing() {
     let fence = scene.fence(id).await;
     let error = scene
         .controller
-        .intent_announce(&stale, id, IntentKind::Create, TTL)
+        .intent_announce(&stale, &scene.row(id).await, IntentKind::Create, TTL)
         .await
         .unwrap_err();
     assert!(matches!(error, Error::Fenced { .. }), "{error}");
     assert_eq!(scene.row(id).await.status.agent_epoch, 0);
     let intent = scene
         .controller
-        .intent_announce(&fence, id, IntentKind::Create, TTL)
+        .intent_announce(&fence, &scene.row(id).await, IntentKind::Create, TTL)
         .await
         .unwrap();
     let error = scene
@@ -230,7 +273,7 @@ async fn the_first_key_is_the_only_one() {
     let fence = scene.fence(id).await;
     let intent = scene
         .controller
-        .intent_announce(&fence, id, IntentKind::Create, TTL)
+        .intent_announce(&fence, &scene.row(id).await, IntentKind::Create, TTL)
         .await
         .unwrap();
     let row = scene.controller.intent_for_enrolment(intent.id).await.unwrap().unwrap();
@@ -245,6 +288,7 @@ async fn the_first_key_is_the_only_one() {
     let row = scene.controller.intent_for_enrolment(intent.id).await.unwrap().unwrap();
     assert_eq!(row.enrolled_key.as_ref(), Some(&keys[winner]));
 
+    let row = scene.row(id).await;
     // A lost answer is answered again, also after the time for a first enrolment and the adoption.
     scene
         .sql("update provisioning_intents set enrolment_expires_at = '-infinity'")
@@ -261,7 +305,7 @@ async fn the_first_key_is_the_only_one() {
     // But not after another droplet's intent.
     scene
         .controller
-        .intent_announce(&fence, id, IntentKind::Create, TTL)
+        .intent_announce(&fence, &row, IntentKind::Create, TTL)
         .await
         .unwrap();
     assert_eq!(
@@ -284,7 +328,7 @@ async fn no_first_enrolment_too_late_or_for_what_failed() {
     let fence = scene.fence(id).await;
     let late = scene
         .controller
-        .intent_announce(&fence, id, IntentKind::Create, Duration::ZERO)
+        .intent_announce(&fence, &scene.row(id).await, IntentKind::Create, Duration::ZERO)
         .await
         .unwrap();
     assert_eq!(scene.controller.intent_enrol(late.id, &key).await.unwrap(), Enrolled::Expired);
@@ -296,7 +340,7 @@ async fn no_first_enrolment_too_late_or_for_what_failed() {
 
     let failed = scene
         .controller
-        .intent_announce(&fence, id, IntentKind::Create, TTL)
+        .intent_announce(&fence, &scene.row(id).await, IntentKind::Create, TTL)
         .await
         .unwrap();
     scene
@@ -322,7 +366,7 @@ async fn how_far_an_intent_is_is_told_in_ages() {
     for droplet in [Some(40), None, Some(41), Some(42)] {
         let intent = scene
             .controller
-            .intent_announce(&fence, id, IntentKind::Create, TTL)
+            .intent_announce(&fence, &scene.row(id).await, IntentKind::Create, TTL)
             .await
             .unwrap();
         if let Some(droplet) = droplet {

@@ -281,9 +281,10 @@ async fn who_stops_in_the_middle_of_a_write_does_not_hold_up_the_takeover() {
             fence.shard
         ))
         .await;
+    let row = scene.row(id).await;
     let announce = scene
         .controller
-        .intent_announce(&fence, id, model::IntentKind::Create, Duration::from_mins(1));
+        .intent_announce(&fence, &row, model::IntentKind::Create, Duration::from_mins(1));
     tokio::pin!(announce);
     let in_the_middle = "select count(*)::text from pg_stat_activity
         where state = 'idle in transaction' and query like '%idle_in_transaction_session_timeout%' and pid <> pg_backend_pid()";

@@ -52,7 +52,7 @@ async fn each_real_change_is_told_once() {
     let ttl = Duration::from_mins(1);
     let intent = scene
         .controller
-        .intent_announce(&fence, id, IntentKind::Create, ttl)
+        .intent_announce(&fence, &scene.row(id).await, IntentKind::Create, ttl)
         .await
         .unwrap();
     assert_eq!(

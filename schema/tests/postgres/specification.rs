@@ -95,7 +95,7 @@ async fn region_and_image_are_fixed_while_a_droplet_may_exist() {
     let fence = scene.fence(id).await;
     let intent = scene
         .controller
-        .intent_announce(&fence, id, IntentKind::Create, Duration::from_mins(1))
+        .intent_announce(&fence, &scene.row(id).await, IntentKind::Create, Duration::from_mins(1))
         .await
         .unwrap();
     let is_fixed = async |column: &str| {

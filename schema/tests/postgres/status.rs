@@ -233,7 +233,7 @@ async fn a_status_write_leaves_the_agents_epoch_alone() {
     let ttl = std::time::Duration::from_mins(1);
     scene
         .controller
-        .intent_announce(&fence, id, model::IntentKind::Create, ttl)
+        .intent_announce(&fence, &scene.row(id).await, model::IntentKind::Create, ttl)
         .await
         .unwrap();
     let _ = scene

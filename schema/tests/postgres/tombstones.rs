@@ -88,7 +88,7 @@ async fn a_deleted_row_with_an_intent_leaves_a_tombstone() {
         let ttl = Duration::from_mins(1);
         let intent = scene
             .controller
-            .intent_announce(&fence, id, IntentKind::Create, ttl)
+            .intent_announce(&fence, &scene.row(id).await, IntentKind::Create, ttl)
             .await
             .unwrap();
         if let Some(outcome) = outcome {

@@ -4,7 +4,7 @@ use agent_api::{AgentKey, EnrolRequest, EnrolResponse, HeartbeatAnswer, Heartbea
 use api::{AgentBinary, Backend};
 use model::{
     DropletId, DropletVitals, EnvironmentDesiredState, EnvironmentId, EnvironmentPhase, EnvironmentSpec, EnvironmentStatus,
-    InstanceId, InstanceReport, InstanceState, Intent, IntentId, IntentKind, UserId,
+    InstanceId, InstanceReport, InstanceState, Intent, IntentId, IntentKind, UserId, record::Subject,
 };
 use reqwest::{Client, Response, StatusCode};
 use schema::{ConnectOptions, Database, Fence, LeaseConfig, LeaseKeeper, Role, Written};
@@ -161,8 +161,12 @@ async fn announce(database: &Database, environment: EnvironmentId, end: &Cancell
             None => tokio::time::sleep(Duration::from_millis(20)).await,
         }
     };
+    let record = database.record_get(environment).await?.ok_or("no record")?;
+    let Subject::Row(row) = record.subject else {
+        return Err("no row".into());
+    };
     let intent = database
-        .intent_announce(&fence, environment, IntentKind::Create, Duration::from_mins(10))
+        .intent_announce(&fence, &row, IntentKind::Create, Duration::from_mins(10))
         .await?;
     Ok((intent, fence))
 }

@@ -326,21 +326,26 @@ impl Cloud {
 
     /// Whether a firewall may let connections to this port of a droplet in.
     pub fn lets_in(&self, now: Millis, droplet: u64, port: u16) -> bool {
-        let opens = |ports: &Ports| match ports {
-            Ports::All => true,
-            Ports::One(one) => *one == port,
-            Ports::Range(low, high) => (*low..=*high).contains(&port),
-            Ports::Unknown(_) => false,
-        };
         let in_force = self.firewalls.values().flat_map(|wall| {
             let before = wall.before.iter().filter(|_| now < wall.settles_at);
             before.chain([&wall.spec])
         });
         in_force
             .filter(|spec| spec.droplet_ids.contains(&droplet))
-            .flat_map(|spec| &spec.inbound_rules)
-            .any(|rule| rule.protocol == Protocol::Tcp && opens(&rule.ports))
+            .any(|spec| lets_in(spec, port))
     }
+}
+
+/// Whether a firewall lets connections to this port in, where it applies and is in force.
+pub fn lets_in(spec: &FirewallSpec, port: u16) -> bool {
+    let opens = |ports: &Ports| match ports {
+        Ports::All => true,
+        Ports::One(one) => *one == port,
+        Ports::Range(low, high) => (*low..=*high).contains(&port),
+        Ports::Unknown(_) => false,
+    };
+    let mut rules = spec.inbound_rules.iter();
+    rules.any(|rule| rule.protocol == Protocol::Tcp && opens(&rule.ports))
 }
 
 /// The disk that comes with a size, in GiB.

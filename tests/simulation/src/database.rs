@@ -49,8 +49,6 @@ pub enum Denied {
     Fenced,
     /// An intent is open already.
     IntentOpen,
-    /// The row is gone, or wants no droplet.
-    NotWanted,
     /// No such intent, or it is resolved.
     NoIntent,
     /// A compare-and-set found something else.
@@ -69,6 +67,8 @@ pub struct Loose {
     pub intents: bool,
     /// Tools change behind open ports.
     pub ports: bool,
+    /// Whatever was read is taken for current.
+    pub records: bool,
 }
 
 /// See the module.

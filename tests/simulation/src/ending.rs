@@ -46,8 +46,11 @@ impl World {
             return Some(format!("it is not wanted, and droplet {droplet} is there"));
         }
         let name = fleet::names::environment(&self.installation, id);
-        let firewall = self.cloud.firewall(&name);
-        firewall.map(|(firewall, _)| format!("it is not wanted, and {firewall} is there"))
+        if let Some((firewall, _)) = self.cloud.firewall(&name) {
+            return Some(format!("it is not wanted, and {firewall} is there"));
+        }
+        let recorded = self.database.firewalls.get(&id);
+        recorded.map(|recorded| format!("it is not wanted, and {recorded:?} is on record"))
     }
 
     fn wanted_but(&self, policy: &Policy, id: EnvironmentId, row: &model::Environment) -> Option<String> {
@@ -103,6 +106,12 @@ impl World {
             .cloud
             .firewall(&whole.name)
             .map(|(_, wall)| normalised(wall.spec.clone()));
-        (wall.as_ref() != Some(&whole)).then(|| format!("its firewall is {wall:?}"))
+        if wall.as_ref() != Some(&whole) {
+            return Some(format!("its firewall is {wall:?}"));
+        }
+        let recorded = self.database.firewalls.get(&id);
+        let settled =
+            recorded.is_some_and(|recorded| recorded.id.is_some() && recorded.ports == ports && recorded.closing.is_empty());
+        (!settled).then(|| format!("{recorded:?} is on record"))
     }
 }

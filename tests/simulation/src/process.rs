@@ -244,7 +244,6 @@ fn denied(denied: Denied) -> Error {
     match denied {
         Denied::Fenced => Error::retriable("LeaseLost", "the lease is not held any more"),
         Denied::IntentOpen => Error::retriable("IntentOpen", "an intent is open already"),
-        Denied::NotWanted => Error::retriable("NotWanted", "no droplet is wanted"),
         Denied::NoIntent => Error::retriable("IntentResolved", "the intent is resolved"),
         Denied::Stale => Error::retriable("Stale", "it has moved on"),
     }

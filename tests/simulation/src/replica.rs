@@ -140,9 +140,10 @@ impl Alive {
         }
     }
 
-    /// Whether a pass works on this shard.
+    /// Whether a pass acts on this shard. A sweep is none: it keeps the fence that it began with.
     pub fn works_on(&self, shard: u16) -> bool {
-        let mut running = self.loops.values().flat_map(|one| one.running.keys());
+        let passes = self.loops.iter().filter(|(kind, _)| **kind != Kind::Sweep);
+        let mut running = passes.flat_map(|(_, one)| one.running.keys());
         running.any(|key| key.shard() == shard)
     }
 

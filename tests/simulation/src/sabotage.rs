@@ -27,6 +27,8 @@ pub struct Sabotage {
     pub replays: bool,
     /// Ports that may be open are not on record.
     pub port_record: bool,
+    /// A pass goes on with what it read, whoever has worked on it since.
+    pub stale_read: bool,
 }
 
 impl Sabotage {
@@ -40,6 +42,7 @@ impl Sabotage {
         breaker: false,
         replays: false,
         port_record: false,
+        stale_read: false,
     };
 
     /// One guard less, by its name in `docs/guards.md`; `None` for a name that is none.
@@ -54,6 +57,7 @@ impl Sabotage {
             "breaker" => &mut sabotage.breaker,
             "replay" => &mut sabotage.replays,
             "port-record" => &mut sabotage.port_record,
+            "stale-read" => &mut sabotage.stale_read,
             _ => return None,
         };
         *switch = true;
@@ -67,6 +71,7 @@ impl Sabotage {
             replays: self.replays,
             intents: self.intents,
             ports: self.port_record,
+            records: self.stale_read,
         }
     }
 

@@ -113,9 +113,8 @@ fn replaced_in(scene: &Scene<'_>, intent: &Intent) -> Option<SignedDuration> {
 /// A droplet whose agent can never enrol any more is destroyed, once its turn has come, and another follows.
 pub(super) fn hopeless(scene: &Scene<'_>, kept: &Droplet, draft: &mut Draft<'_>) -> Option<Steps> {
     let intent = scene.intent()?;
-    let made = kept.intent == Some(intent.id) || intent.droplet_id == Some(kept.id);
     let due = replaced_in(scene, intent).is_some_and(|left| left.is_zero());
-    if !(made && due && kept.ours && scene.heard_at().is_none()) {
+    if !(scene.made(intent, kept) && due && kept.ours && scene.heard_at().is_none()) {
         return None;
     }
     let cause = Cause::NeverEnrolled(kept.id);

@@ -9,7 +9,7 @@ use crate::{
 };
 use fleet::{Droplet, Trust};
 use jiff::{SignedDuration, Timestamp};
-use model::{ConditionStatus, DropletId, EnvironmentRecord, EventType, Intent, IntentOutcome};
+use model::{ConditionStatus, DropletId, EnvironmentRecord, EventType, Intent, IntentOutcome, record::Subject};
 use runtime::{Observation, Plan};
 use std::borrow::Cow;
 
@@ -173,11 +173,23 @@ impl<'a> Scene<'a> {
             None | Some(IntentOutcome::Adopted) => true,
             Some(IntentOutcome::Refused | IntentOutcome::Lost | IntentOutcome::Abandoned) => false,
         };
-        let made = |droplet: &&Droplet| droplet.intent == Some(latest.id) || latest.droplet_id == Some(droplet.id);
         // One that lost its tags before it was adopted is ours all the same, and gets them again.
         let unclaimed = |droplet: &&Droplet| droplet.ours || !droplet.missing.is_empty();
-        let adoptable = |droplet: &&Droplet| alive && made(droplet) && unclaimed(droplet);
+        let adoptable = |droplet: &&Droplet| alive && self.made(latest, droplet) && unclaimed(droplet);
         known.or_else(|| droplets.iter().find(adoptable))
+    }
+
+    /// Whether a droplet was made for the latest intent: one of them names the other. If neither does (the droplet was seen while
+    /// nothing could be written, and then lost that tag), the row does: what it records was seen since the intent was announced.
+    pub(super) fn made(&self, intent: &Intent, droplet: &Droplet) -> bool {
+        let recorded = match &self.record.subject {
+            Subject::Row(row) => row.status.droplet_id,
+            Subject::Tombstone(tombstone) => tombstone.droplet_id,
+        };
+        match (droplet.intent, intent.droplet_id) {
+            (None, None) => recorded == Some(droplet.id),
+            (named, answered) => named == Some(intent.id) || answered == Some(droplet.id),
+        }
     }
 
     /// What is done while nothing may follow from what is missing: waiting.
@@ -244,8 +256,7 @@ impl<'a> Scene<'a> {
         let Some(intent) = self.open_intent() else {
             return Vec::new();
         };
-        let made = |droplet: &&Droplet| droplet.intent == Some(intent.id) || intent.droplet_id == Some(droplet.id);
-        let Some(droplet) = droplets.iter().find(made) else {
+        let Some(droplet) = droplets.iter().find(|droplet| self.made(intent, droplet)) else {
             let lost = Action::ResolveIntent {
                 intent: intent.id,
                 outcome: IntentOutcome::Lost,

@@ -6,7 +6,10 @@ use crate::{
     moment::{Millis, seconds, timestamp},
 };
 use jiff::SignedDuration;
-use model::{DropletId, EnvironmentDesiredState, EnvironmentId, Intent, IntentId, IntentKind, IntentOutcome};
+use model::{
+    DropletId, Environment, EnvironmentDesiredState, EnvironmentId, EnvironmentStatus, Intent, IntentId, IntentKind,
+    IntentOutcome,
+};
 use schema::{Enrolled, Fence, IntentStanding};
 
 /// For how long a first enrolment is taken.
@@ -22,18 +25,28 @@ pub struct IntentRow {
 }
 
 impl Database {
-    /// Raises the environment's epoch, and commits an open intent with it.
-    pub fn intent_announce(&mut self, now: Millis, dice: &mut Dice, fence: &Fence, id: EnvironmentId) -> Result<Intent, Denied> {
+    /// Raises the environment's epoch, and commits an open intent with it, if the row is still the one that was decided by.
+    pub fn intent_announce(&mut self, now: Millis, dice: &mut Dice, fence: &Fence, read: &Environment) -> Result<Intent, Denied> {
+        let id = read.id;
         self.fenced(fence, id, now)?;
-        let wanted = |row: &&mut model::Environment| row.spec.desired_state == EnvironmentDesiredState::Active;
-        let row = self.rows.get_mut(&id).filter(wanted).ok_or(Denied::NotWanted)?;
+        let stamp = |row: &Environment| (row.generation, row.status.agent_epoch, row.status.droplet_id);
+        let current = |row: &&mut Environment| {
+            row.spec.desired_state == EnvironmentDesiredState::Active && (stamp(row) == stamp(read) || self.loose.records)
+        };
+        let row = self.rows.get_mut(&id).filter(current).ok_or(Denied::Stale)?;
         let intents = self.intents.entry(id).or_default();
         if intents.iter().any(|row| row.intent.outcome.is_none()) && !self.loose.intents {
             return Err(Denied::IntentOpen);
         }
         let highest = intents.iter().map(|row| row.intent.epoch).max().unwrap_or(0);
         let epoch = row.status.agent_epoch.max(highest) + 1;
-        row.status.agent_epoch = epoch;
+        row.status = EnvironmentStatus {
+            agent_epoch: epoch,
+            droplet_id: None,
+            ip_address: None,
+            droplet_created_at: None,
+            ..row.status.clone()
+        };
         for row in intents.iter_mut() {
             row.superseded = true;
         }

@@ -7,7 +7,7 @@ use crate::{cloud::Refusal, database::Denied, process::Process, wire::Trouble};
 use digitalocean::Droplet;
 use environment_reconciler::{Action, Observed, StatusWrite, decide, status::with_failure};
 use jiff::Timestamp;
-use model::{DropletId, EnvironmentId, EnvironmentRecord, Intent, IntentOutcome, record::Subject, tags};
+use model::{DropletId, Environment, EnvironmentId, EnvironmentRecord, Intent, IntentOutcome, record::Subject, tags};
 use runtime::{Clock, Error, Failure, Plan, Read, Reconciler};
 use schema::Fence;
 use std::{collections::BTreeSet, sync::Arc};
@@ -21,11 +21,12 @@ impl EnvironmentModel {
         Self(process)
     }
 
-    async fn announce(&self, id: EnvironmentId) -> Result<(), Error> {
+    async fn announce(&self, id: EnvironmentId, record: &EnvironmentRecord) -> Result<(), Error> {
+        let row = row(record)?.clone();
         let (fence, began) = (self.0.fence(id)?, self.0.moment());
         let announced = self.0.write("announce a create".to_owned(), move |world| {
             world.effect();
-            world.database.intent_announce(world.now, &mut world.dice, &fence, id)
+            world.database.intent_announce(world.now, &mut world.dice, &fence, &row)
         });
         self.0.outbox.announced(announced.await?, began);
         Ok(())
@@ -33,9 +34,7 @@ impl EnvironmentModel {
 
     async fn create(&self, id: EnvironmentId, record: &EnvironmentRecord) -> Result<(), Error> {
         let fence = self.0.fence(id)?;
-        let Subject::Row(row) = &record.subject else {
-            return Err(Error::terminal("RowDeleted", "the row is deleted"));
-        };
+        let row = row(record)?;
         let Some(intent) = self.0.outbox.take(id) else {
             return Err(Error::retriable("NotAnnounced", "no announced create is at hand"));
         };
@@ -155,6 +154,14 @@ impl EnvironmentModel {
     }
 }
 
+/// The row that a droplet is created for.
+fn row(record: &EnvironmentRecord) -> Result<&Environment, Error> {
+    match &record.subject {
+        Subject::Row(row) => Ok(row),
+        Subject::Tombstone(_) => Err(Error::terminal("RowDeleted", "the row is deleted")),
+    }
+}
+
 /// What a refusal of DigitalOcean means to a pass.
 fn refused(refusal: Refusal) -> Error {
     match refusal {
@@ -199,7 +206,7 @@ impl Reconciler for EnvironmentModel {
         let id = *key;
         match action {
             Action::Look => looks::droplets(&self.0, id, desired).await.map(drop),
-            Action::AnnounceIntent { cause: _ } => self.announce(id).await,
+            Action::AnnounceIntent { cause: _ } => self.announce(id, desired).await,
             Action::CreateDroplet { cause: _ } => self.create(id, desired).await,
             Action::NameDroplet { intent, droplet } => self.name(&self.0.fence(id)?, *intent, *droplet).await,
             Action::ResolveIntent {

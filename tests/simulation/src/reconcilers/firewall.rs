@@ -96,15 +96,16 @@ impl FirewallModel {
     ) -> Result<Result<T, Refusal>, Error> {
         let ordered = self.0.change_cloud(told, move |world, arrival| {
             world.invariants.touching_firewall(&world.installation, &spec.name);
-            let (now, droplets) = (world.now, spec.droplet_ids.clone());
-            let before: Vec<BTreeSet<u16>> = droplets
-                .iter()
-                .map(|droplet| open_ports(&world.cloud, now, *droplet))
+            let (now, ordered) = (world.now, spec.clone());
+            let droplets = ordered.droplet_ids.iter();
+            let before: Vec<(&u64, BTreeSet<u16>)> = droplets
+                .map(|droplet| (droplet, open_ports(&world.cloud, now, *droplet)))
                 .collect();
             let done = effect(world, spec);
-            for (droplet, before) in droplets.iter().zip(&before) {
+            for (droplet, before) in &before {
                 if let Some(agent) = world.agents.get(droplet) {
-                    world.invariants.opened(&world.cloud, now, agent, before, arrival);
+                    let cloud = (&world.cloud, now);
+                    world.invariants.opened(cloud, agent, before, &ordered, arrival);
                 }
             }
             done

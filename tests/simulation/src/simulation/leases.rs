@@ -2,10 +2,7 @@
 
 use super::{Address, Event, LEASE, Simulation};
 use crate::{database::Renewed, moment::Millis};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 impl Simulation {
     pub(super) fn lease(&mut self, to: Address) {
@@ -37,6 +34,11 @@ impl Simulation {
         let idle = epochs.keys().rev().filter(|shard| !alive.works_on(**shard)).copied();
         let spare: BTreeSet<u16> = idle.take(epochs.len().saturating_sub(renewed.share)).collect();
         epochs.retain(|shard, _| !spare.contains(shard));
+        // A shard that was won again begins once the passes of before have ended; the next renewal looks again.
+        let before = alive.process.memory().epochs.clone();
+        let left = |shard: &u16, epoch: &i64| before.get(shard) != Some(epoch) && alive.works_on(*shard);
+        let careless = self.setup.sabotage.stale_read;
+        epochs.retain(|shard, epoch| careless || !left(shard, epoch));
         let changed = {
             let mut memory = alive.process.memory();
             memory.until = asked + LEASE;
@@ -48,11 +50,7 @@ impl Simulation {
         self.world.database.lease_release(holder, &spare);
         if changed {
             if self.world.story.is_told() {
-                let held = renewed
-                    .epochs
-                    .iter()
-                    .filter(|(shard, _)| !spare.contains(shard))
-                    .collect::<BTreeMap<_, _>>();
+                let held = alive.process.memory().epochs.clone();
                 self.world
                     .tell(&format!("replica {}", to.replica), format_args!("holds {held:?}"));
             }

@@ -124,6 +124,26 @@ fn a_droplet_of_an_earlier_intent_goes_before_another_comes() {
     assert_eq!(world.phase(), EnvironmentPhase::Active);
 }
 
+/// While a row is paused, what is seen is recorded and no intent is written to.
+#[test]
+fn a_droplet_that_was_seen_while_paused_is_adopted_though_its_intent_tag_was_taken() {
+    let mut world = World::new();
+    world.pass(Fault::After(1));
+    world.record.as_mut().unwrap().intent.as_mut().unwrap().droplet_id = None;
+    world.row_mut().spec.paused = true;
+    world.row_mut().generation += 1;
+    world.pass(Fault::None);
+    assert_eq!(world.row().status.droplet_id, Some(world.live()[0]));
+    world.cloud[0].droplet.intent = None;
+    world.wait(500);
+    world.row_mut().spec.paused = false;
+    world.row_mut().generation += 1;
+    assert_eq!(world.names(), ["name", "adopted"]);
+    world.settle();
+    assert_eq!((world.live().len(), world.created), (1, 1));
+    assert_eq!(world.phase(), EnvironmentPhase::Active);
+}
+
 #[test]
 fn with_no_intent_on_record_the_lowest_id_is_adopted() {
     let mut world = World::new();

@@ -130,7 +130,8 @@ impl World {
                     outcome: None,
                 };
                 record.intent = Some(Box::new(intent.clone()));
-                self.row_mut().status.agent_epoch = epoch;
+                let status = &mut self.row_mut().status;
+                (status.agent_epoch, status.droplet_id) = (epoch, None);
                 self.outbox.announced(intent, moment);
             }
             Action::CreateDroplet { .. } => {
