@@ -9,11 +9,15 @@
 pub mod control_plane;
 pub mod model_agent;
 pub mod mute_proxy;
+pub mod rehearsal;
+pub mod rows;
 pub mod sql;
 pub mod wait;
 pub mod world;
 
 pub use control_plane::ControlPlane;
+pub use rehearsal::Rehearsal;
+pub use rows::Rows;
 pub use wait::eventually;
 pub use world::{Stage, World};
 

@@ -4,7 +4,7 @@ use crate::{
     binary,
     control_plane::{ControlPlane, Settings, free_address},
     eventually,
-    sql::Sql,
+    rows::Rows,
 };
 use agent_api::MasterKey;
 use cluster::Cluster;
@@ -59,8 +59,8 @@ impl Stage {
 
 /// One story's world. Everything in it ends with it.
 pub struct World {
-    /// SQL as the database's owner.
-    pub sql: Sql,
+    /// What is in the database.
+    pub rows: Rows,
     /// `toolplane serve`.
     pub control_plane: ControlPlane,
     // Declared after the control plane, so that it goes before what it works with.
@@ -95,7 +95,7 @@ impl World {
         let master_key = MasterKey::generate()?;
         let settings = settings(&database_url, simulator.base_url(), &master_key, address, stage.engine.host());
         let world = Self {
-            sql: Sql::new(database_url.as_str()),
+            rows: Rows::new(database_url.as_str()),
             control_plane: ControlPlane::new(settings.clone(), address, &folder),
             simulator,
             cluster: None,
@@ -107,7 +107,7 @@ impl World {
             package: stage.package.clone(),
             folder,
         };
-        world.insert_catalog().await;
+        world.rows.insert_catalog(&world.package).await;
         Ok(world)
     }
 
@@ -151,8 +151,8 @@ impl World {
         database.close().await;
         self.cluster = Some(cluster);
         self.use_database(url.parse().expect("a URL"));
-        self.sql = Sql::new(url);
-        self.insert_catalog().await;
+        self.rows = Rows::new(url);
+        self.rows.insert_catalog(&self.package).await;
     }
 
     /// Kills the story's own Postgres server and starts it again.
@@ -181,130 +181,9 @@ impl World {
         self.database_url = url;
     }
 
-    async fn insert_catalog(&self) {
-        let package = &self.package;
-        self.sql
-            .must(&format!(
-                "insert into tool_catalog (tool_name, package_identifier, version_info, default_config_template) values \
-                 ('Reasoning MCP Server', '{package}', '{{\"available_versions\": [\"1.0.0\", \"1.1.0\"], \"default_version\": \"1.0.0\"}}', \
-                 '{{\"container_port\": 8080, \"memory_mb\": 64, \"probe\": {{\"type\": \"mcp\", \"path\": \"/mcp\"}}}}')"
-            ))
-            .await;
-    }
-
-    /// A new user; gives the id.
-    pub async fn insert_user(&self) -> String {
-        let user = Uuid::new_v4();
-        self.sql.must(&format!("insert into auth.users (id) values ('{user}')")).await;
-        user.to_string()
-    }
-
-    /// A new user with an environment; gives the environment's id.
-    pub async fn insert_environment(&self) -> String {
-        let user = self.insert_user().await;
-        self.sql
-            .must(&format!(
-                "insert into account_tool_environments (user_id, region_slug, size_slug, image_slug) \
-                 values ('{user}', 'nyc3', 's-1vcpu-1gb', 'ubuntu-22-04-x64') returning id"
-            ))
-            .await
-    }
-
-    /// A new instance of the example tool; gives its id.
-    pub async fn insert_instance(&self, environment: &str, name: &str, version: &str) -> String {
-        self.sql
-            .must(&format!(
-                "insert into account_tool_instances (account_tool_environment_id, tool_catalog_id, instance_name, version_to_run) \
-                 select '{environment}', id, '{name}', '{version}' from tool_catalog returning id"
-            ))
-            .await
-    }
-
-    async fn row(&self, table: &str, id: &str) -> Value {
-        let text = self
-            .sql
-            .must(&format!("select to_jsonb(row) from {table} row where id = '{id}'"))
-            .await;
-        serde_json::from_str(&text).unwrap_or(Value::Null)
-    }
-
-    /// The environment's row as JSON; `null` when there is none.
-    pub async fn environment(&self, id: &str) -> Value {
-        self.row("account_tool_environments", id).await
-    }
-
-    /// The instance's row as JSON; `null` when there is none.
-    pub async fn instance(&self, id: &str) -> Value {
-        self.row("account_tool_instances", id).await
-    }
-
-    /// Waits for a status of the environment that speaks of its current generation.
-    pub async fn until_environment(&self, id: &str, status: &str) {
-        let settled = |row: &Value| row["status"] == status && row["observed_generation"] == row["generation"];
-        self.until_environment_is(id, status, settled).await;
-    }
-
-    /// Waits for the environment's row to be as told.
-    pub async fn until_environment_is(&self, id: &str, what: &str, is: impl Fn(&Value) -> bool) {
-        let is = &is;
-        eventually(&format!("environment {id} to be {what}"), || async move {
-            let row = self.environment(id).await;
-            if is(&row) { Ok(()) } else { Err(row) }
-        })
-        .await;
-    }
-
-    /// Waits for a status of the instance that speaks of its current generation.
-    pub async fn until_instance(&self, id: &str, status: &str) {
-        let settled = |row: &Value| row["status"] == status && row["observed_generation"] == row["generation"];
-        self.until_instance_is(id, status, settled).await;
-    }
-
-    /// Waits for the instance's row to be as told.
-    pub async fn until_instance_is(&self, id: &str, what: &str, is: impl Fn(&Value) -> bool) {
-        let is = &is;
-        eventually(&format!("instance {id} to be {what}"), || async move {
-            let row = self.instance(id).await;
-            if is(&row) { Ok(()) } else { Err(row) }
-        })
-        .await;
-    }
-
-    /// Waits until these conditions of the environment are `True`.
-    pub async fn until_conditions_hold(&self, id: &str, kinds: &[&str]) {
-        let holds = |row: &Value, kind: &str| {
-            let conditions = row["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
-            conditions
-                .iter()
-                .any(|condition| condition["type"] == kind && condition["status"] == "True")
-        };
-        self.until_environment_is(id, &kinds.join(" and "), |row| kinds.iter().all(|kind| holds(row, kind)))
-            .await;
-    }
-
-    /// Every row of every table with the transaction that wrote it: whatever is written changes it. The replicas' own rows, which
-    /// are renewed all the time, are among them.
-    pub async fn every_row(&self) -> String {
-        let tables = "select string_agg(format('select %L, xmin::text, ctid::text, to_jsonb(t)::text from %s t', oid::regclass, \
-             oid::regclass), ' union all ' order by oid::regclass::text) from pg_class \
-             where relkind = 'r' and relnamespace in ('public'::regnamespace, 'auth'::regnamespace, 'toolplane'::regnamespace)";
-        let query = self.sql.must(tables).await;
-        let rows = self.sql.must(&format!("{query} order by 1, 3")).await;
-        assert!(rows.contains("account_tool_environments"), "{rows}");
-        rows
-    }
-
     /// How many requests that may change something DigitalOcean was sent.
     pub fn changes(&self) -> u64 {
         self.simulator.counts().changes.values().sum()
-    }
-
-    /// The environment's events, one a line, oldest first.
-    pub async fn events(&self, environment: &str) -> String {
-        let query = format!(
-            "select reason || ': ' || message from reconcile_events where environment_id = '{environment}' order by first_seen, id"
-        );
-        self.sql.must(&query).await
     }
 
     async fn droplets_where(&self, query: &str) -> Vec<Value> {
@@ -438,13 +317,13 @@ impl World {
 
     /// Sends one thought to an instance by MCP, through the droplet's TLS proxy; gives the answer's text.
     pub async fn think(&self, instance: &str, thought: &str) -> String {
-        let row = self.instance(instance).await;
+        let row = self.rows.instance(instance).await;
         let environment = row["account_tool_environment_id"]
             .as_str()
             .expect("an environment")
             .parse()
             .expect("a UUID");
-        let epoch = self.environment(&format!("{environment}")).await["agent_epoch"]
+        let epoch = self.rows.environment(&format!("{environment}")).await["agent_epoch"]
             .as_i64()
             .expect("an epoch");
         let endpoint = mcp::Endpoint {

@@ -108,26 +108,25 @@ const RULES: &[Rule] = &[
     ("workbench", &[], &[]),
     (
         "e2e",
+        // A control plane in the test's own process too, to be killed at any effect.
         &[
             "agent-api",
-            "cluster",
-            "digitalocean",
-            "model",
-            "schema",
-            "simulator",
-            "workbench",
-        ],
-        // A control plane in the test's own process, to be killed at any effect.
-        &[
             "api",
+            "cluster",
             "control-plane",
+            "digitalocean",
             "effects",
             "environment-reconciler",
             "firewall-reconciler",
             "fleet",
             "instance-reconciler",
+            "model",
             "runtime",
+            "schema",
+            "simulator",
+            "workbench",
         ],
+        &[],
     ),
     (
         "simulation",

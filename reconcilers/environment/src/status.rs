@@ -3,6 +3,8 @@
 
 mod budget;
 
+pub use budget::goes_on_at;
+
 use crate::action::Cause;
 use fleet::Droplet;
 use jiff::{SignedDuration, Timestamp};

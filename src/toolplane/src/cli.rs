@@ -120,7 +120,7 @@ pub(crate) struct Apply {
 #[derive(Debug, Args)]
 pub(crate) struct Get {
     /// What to list.
-    #[arg(value_enum, value_name = "KIND", ignore_case = true)]
+    #[arg(value_enum, value_name = "environments|instances|catalog", ignore_case = true)]
     pub(crate) kind: Kind,
     /// Only this one, by name, id, or the beginning of its id.
     #[arg(value_name = "NAME|ID")]
@@ -171,7 +171,7 @@ Examples:
 What is read is in the database: what DigitalOcean has was last seen at the times that are shown. `toolplane plan` asks it anew.")]
 pub(crate) struct Describe {
     /// What to describe.
-    #[arg(value_enum, value_name = "KIND", ignore_case = true)]
+    #[arg(value_enum, value_name = "environment|instance", ignore_case = true)]
     pub(crate) kind: Describable,
     /// Only this one, by name, id, or the beginning of its id.
     #[arg(value_name = "NAME|ID")]
@@ -214,7 +214,7 @@ pub(crate) struct Events {
     #[arg(long, value_name = "AGE|TIME", value_parser = Since::parse)]
     pub(crate) since: Option<Since>,
     /// At most so many, the latest; 0 prints all.
-    #[arg(long, value_name = "COUNT", default_value_t = 200)]
+    #[arg(long, value_name = "COUNT", default_value_t = 200, value_parser = count)]
     pub(crate) limit: u32,
     /// How to print them.
     #[arg(short, long, value_enum, default_value_t = ReportOutput::Table, value_name = "FORMAT")]
@@ -322,6 +322,10 @@ pub(crate) struct Demo {
     /// Where data and logs are kept; the data goes at the end, the logs stay.
     #[arg(long, value_name = "PATH")]
     pub(crate) state_dir: Option<PathBuf>,
+}
+
+fn count(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| "expected a whole number, or 0 for all".to_owned())
 }
 
 fn name_and_value(text: &str) -> Result<(String, String), String> {

@@ -33,7 +33,7 @@ async fn counts(world: &World) -> String {
     let tables = ["tool_catalog", "account_tool_environments", "account_tool_instances"]
         .map(count)
         .join(", ");
-    world.sql.must(&format!("select {tables}")).await
+    world.rows.sql.must(&format!("select {tables}")).await
 }
 
 pub(crate) async fn an_unknown_field_in_a_manifest(world: World) {
@@ -43,7 +43,7 @@ pub(crate) async fn an_unknown_field_in_a_manifest(world: World) {
 
 /// The good document before the bad one is not written either.
 pub(crate) async fn a_tool_that_is_not_in_the_catalog(world: World) {
-    let user = world.insert_user().await;
+    let user = world.rows.insert_user().await;
     let manifest = format!(
         "{CATALOG}---\napiVersion: toolplane.dev/v1\nkind: AccountToolEnvironment\nmetadata:\n  name: example\nspec:\n  user_id: {user}\n  \
          region_slug: nyc3\n  size_slug: s-1vcpu-1gb\n  image_slug: ubuntu-22-04-x64\n---\napiVersion: toolplane.dev/v1\n\
@@ -53,7 +53,7 @@ pub(crate) async fn a_tool_that_is_not_in_the_catalog(world: World) {
 }
 
 pub(crate) async fn a_region_that_does_not_exist(world: World) {
-    let user = world.insert_user().await;
+    let user = world.rows.insert_user().await;
     let manifest = format!(
         "apiVersion: toolplane.dev/v1\nkind: AccountToolEnvironment\nmetadata:\n  name: example\nspec:\n  user_id: {user}\n  \
          region_slug: atlantis1\n  size_slug: s-1vcpu-1gb\n  image_slug: ubuntu-22-04-x64\n"
@@ -69,9 +69,10 @@ pub(crate) async fn a_wrong_token(mut world: World) {
     assert!(said(&output).contains("digitalocean_token"), "{}", said(&output));
 
     world.start().await;
-    let environment = world.insert_environment().await;
+    let environment = world.rows.insert_environment().await;
     let named = |row: &Value| row["conditions"].to_string().contains("digitalocean_token");
     world
+        .rows
         .until_environment_is(&environment, "told of the wrong token", named)
         .await;
     assert_eq!(world.all_droplets().await.len(), 0);

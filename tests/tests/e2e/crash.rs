@@ -41,24 +41,24 @@ pub(crate) async fn without_notifications_resync_converges(mut world: World) {
     world.set("TOOLPLANE_RESYNC_SECONDS", "2");
     world.start().await;
     proxy.mute();
-    let environment = world.insert_environment().await;
-    let instance = world.insert_instance(&environment, "Reasoning", "1.0.0").await;
-    world.until_environment(&environment, "active").await;
-    world.until_instance(&instance, "running").await;
+    let environment = world.rows.insert_environment().await;
+    let instance = world.rows.insert_instance(&environment, "Reasoning", "1.0.0").await;
+    world.rows.until_environment(&environment, "active").await;
+    world.rows.until_instance(&instance, "running").await;
     assert!(proxy.swallowed() > 0, "there were notifications to swallow");
 }
 
 async fn insert_environments(world: &World) -> Vec<String> {
     let mut environments = Vec::new();
     for _ in 0..ENVIRONMENTS {
-        environments.push(world.insert_environment().await);
+        environments.push(world.rows.insert_environment().await);
     }
     environments
 }
 
 async fn all_active_with_one_droplet_each(world: &World, environments: &[String]) {
     for environment in environments {
-        world.until_environment(environment, "active").await;
+        world.rows.until_environment(environment, "active").await;
     }
     eventually("exactly five droplets", || async move {
         let droplets = world.all_droplets().await;
@@ -74,6 +74,6 @@ async fn all_active_with_one_droplet_each(world: &World, environments: &[String]
         let droplets = world.droplets(environment).await;
         assert_eq!(droplets.len(), 1, "{environment}: {droplets:?}");
         assert_eq!(droplets[0]["status"], "active");
-        assert_eq!(droplets[0]["id"], world.environment(environment).await["do_droplet_id"]);
+        assert_eq!(droplets[0]["id"], world.rows.environment(environment).await["do_droplet_id"]);
     }
 }

@@ -27,8 +27,8 @@ async fn planned(world: &World, environment: &str) -> Vec<(String, String)> {
 /// A plan tells what will be done and does nothing; then it is done, each effect with its cause; then nothing is left to do.
 pub(crate) async fn a_plan_does_nothing_and_then_comes_true(mut world: World) {
     // 1. Nobody works yet. The plan says what would be done, and why, by id, by its beginning, and for all.
-    let environment = world.insert_environment().await;
-    let (rows, changes) = (world.every_row().await, world.changes());
+    let environment = world.rows.insert_environment().await;
+    let (rows, changes) = (world.rows.every_row().await, world.changes());
     let cause = "spec.desired_state of generation 1".to_owned();
     let create = ["AnnounceIntent", "CreateDroplet"].map(|action| (action.to_owned(), cause.clone()));
     assert_eq!(planned(&world, &environment).await, create);
@@ -46,14 +46,14 @@ pub(crate) async fn a_plan_does_nothing_and_then_comes_true(mut world: World) {
     );
 
     // 2. Nothing was done: neither a row nor anything at DigitalOcean is another than before.
-    assert_eq!(world.every_row().await, rows);
+    assert_eq!(world.rows.every_row().await, rows);
     assert_eq!(world.changes(), changes);
 
     // 3. It comes true, and the events say why.
     world.start().await;
-    let instance = world.insert_instance(&environment, "Reasoning", "1.0.0").await;
-    world.until_instance(&instance, "running").await;
-    world.until_conditions_hold(&environment, &["Ready", "Reconciled"]).await;
+    let instance = world.rows.insert_instance(&environment, "Reasoning", "1.0.0").await;
+    world.rows.until_instance(&instance, "running").await;
+    world.rows.until_conditions_hold(&environment, &["Ready", "Reconciled"]).await;
     let (events, _) = toolplane(&world, &["events", "environment", &environment[..8], "-o", "json"]).await;
     let events: Value = serde_json::from_str(&events).expect("JSON");
     let events = events["items"].as_array().expect("items");
@@ -73,6 +73,7 @@ pub(crate) async fn a_plan_does_nothing_and_then_comes_true(mut world: World) {
 
     // 4. It is as it should be, once its firewall is in force: it waits for nothing, and nothing would be done.
     world
+        .rows
         .until_conditions_hold(&environment, &["Ready", "Reconciled", "FirewallReady"])
         .await;
     let (described, _) = toolplane(&world, &["describe", "environment", &environment]).await;

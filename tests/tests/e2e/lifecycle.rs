@@ -5,14 +5,14 @@ use e2e::World;
 /// A row is inserted by SQL; a droplet boots, its agent enrols, the tool runs and answers a real MCP call.
 pub(crate) async fn inserted_rows_become_a_tool_that_answers(mut world: World) {
     world.start().await;
-    let environment = world.insert_environment().await;
-    let instance = world.insert_instance(&environment, "Reasoning", "1.0.0").await;
+    let environment = world.rows.insert_environment().await;
+    let instance = world.rows.insert_instance(&environment, "Reasoning", "1.0.0").await;
 
-    world.until_environment(&environment, "active").await;
-    world.until_instance(&instance, "running").await;
+    world.rows.until_environment(&environment, "active").await;
+    world.rows.until_instance(&instance, "running").await;
 
     assert_eq!(world.droplets(&environment).await.len(), 1);
-    let row = world.instance(&instance).await;
+    let row = world.rows.instance(&instance).await;
     assert_eq!(row["actual_running_version"], "1.0.0");
     assert_eq!(row["observed_generation"], row["generation"]);
     assert!(row["runtime_details"]["container_id"].is_string(), "{row}");
@@ -23,89 +23,95 @@ pub(crate) async fn inserted_rows_become_a_tool_that_answers(mut world: World) {
         answer.contains("thoughtNumber") || answer.contains("thought_number"),
         "{answer}"
     );
-    world.until_conditions_hold(&environment, &["Ready"]).await;
+    world.rows.until_conditions_hold(&environment, &["Ready"]).await;
     assert!(
-        world.events(&environment).await.contains("DropletCreated"),
+        world.rows.events(&environment).await.contains("DropletCreated"),
         "{}",
-        world.events(&environment).await
+        world.rows.events(&environment).await
     );
 }
 
 /// `desired_state` stops a tool and starts it again on the same port.
 pub(crate) async fn a_tool_stops_and_starts_by_desired_state(mut world: World) {
     world.start().await;
-    let environment = world.insert_environment().await;
-    let instance = world.insert_instance(&environment, "Reasoning", "1.0.0").await;
-    world.until_instance(&instance, "running").await;
-    let port = world.instance(&instance).await["runtime_details"]["port"].clone();
+    let environment = world.rows.insert_environment().await;
+    let instance = world.rows.insert_instance(&environment, "Reasoning", "1.0.0").await;
+    world.rows.until_instance(&instance, "running").await;
+    let port = world.rows.instance(&instance).await["runtime_details"]["port"].clone();
 
     world
+        .rows
         .sql
         .must(&format!(
             "update account_tool_instances set desired_state = 'stopped' where id = '{instance}'"
         ))
         .await;
-    world.until_instance(&instance, "stopped").await;
+    world.rows.until_instance(&instance, "stopped").await;
     assert_eq!(world.running_containers(&environment).await, Vec::<String>::new());
 
     world
+        .rows
         .sql
         .must(&format!(
             "update account_tool_instances set desired_state = 'running' where id = '{instance}'"
         ))
         .await;
-    world.until_instance(&instance, "running").await;
-    assert_eq!(world.instance(&instance).await["runtime_details"]["port"], port);
+    world.rows.until_instance(&instance, "running").await;
+    assert_eq!(world.rows.instance(&instance).await["runtime_details"]["port"], port);
     world.think(&instance, "Still here.").await;
 }
 
 /// A program written for the first schema knows only `status`; its request is taken as one.
 pub(crate) async fn a_tool_stops_and_starts_by_the_seeds_status(mut world: World) {
     world.start().await;
-    let environment = world.insert_environment().await;
-    let instance = world.insert_instance(&environment, "Reasoning", "1.0.0").await;
-    world.until_instance(&instance, "running").await;
+    let environment = world.rows.insert_environment().await;
+    let instance = world.rows.insert_instance(&environment, "Reasoning", "1.0.0").await;
+    world.rows.until_instance(&instance, "running").await;
 
     world
+        .rows
         .sql
         .must(&format!(
             "update account_tool_instances set status = 'stopping' where id = '{instance}'"
         ))
         .await;
-    world.until_instance(&instance, "stopped").await;
-    assert_eq!(world.instance(&instance).await["desired_state"], "stopped");
+    world.rows.until_instance(&instance, "stopped").await;
+    assert_eq!(world.rows.instance(&instance).await["desired_state"], "stopped");
 
     world
+        .rows
         .sql
         .must(&format!(
             "update account_tool_instances set status = 'pending_start' where id = '{instance}'"
         ))
         .await;
-    world.until_instance(&instance, "running").await;
+    world.rows.until_instance(&instance, "running").await;
 }
 
 /// Another version is another container behind the same port.
 pub(crate) async fn a_version_change_replaces_the_container(mut world: World) {
     world.start().await;
-    let environment = world.insert_environment().await;
-    let instance = world.insert_instance(&environment, "Reasoning", "1.0.0").await;
-    world.until_instance(&instance, "running").await;
-    let before = world.instance(&instance).await;
+    let environment = world.rows.insert_environment().await;
+    let instance = world.rows.insert_instance(&environment, "Reasoning", "1.0.0").await;
+    world.rows.until_instance(&instance, "running").await;
+    let before = world.rows.instance(&instance).await;
 
     world
+        .rows
         .sql
         .must(&format!(
             "update account_tool_instances set version_to_run = '1.1.0' where id = '{instance}'"
         ))
         .await;
     world
+        .rows
         .until_instance_is(&instance, "running 1.1.0", |row| {
             row["status"] == "running"
                 && row["actual_running_version"] == "1.1.0"
                 && row["observed_generation"] == row["generation"]
         })
         .await;
-    let after = world.instance(&instance).await;
+    let after = world.rows.instance(&instance).await;
     assert_ne!(
         before["runtime_details"]["container_id"],
         after["runtime_details"]["container_id"]
@@ -118,24 +124,29 @@ pub(crate) async fn a_version_change_replaces_the_container(mut world: World) {
 /// A removed instance leaves nothing on the droplet, and its neighbour does not notice.
 pub(crate) async fn a_removed_tool_leaves_nothing(mut world: World) {
     world.start().await;
-    let environment = world.insert_environment().await;
-    let goes = world.insert_instance(&environment, "Goes", "1.0.0").await;
-    let stays = world.insert_instance(&environment, "Stays", "1.0.0").await;
-    world.until_instance(&goes, "running").await;
-    world.until_instance(&stays, "running").await;
-    let neighbour = world.instance(&stays).await["runtime_details"]["container_id"].clone();
+    let environment = world.rows.insert_environment().await;
+    let goes = world.rows.insert_instance(&environment, "Goes", "1.0.0").await;
+    let stays = world.rows.insert_instance(&environment, "Stays", "1.0.0").await;
+    world.rows.until_instance(&goes, "running").await;
+    world.rows.until_instance(&stays, "running").await;
+    let neighbour = world.rows.instance(&stays).await["runtime_details"]["container_id"].clone();
 
     world
+        .rows
         .sql
         .must(&format!(
             "update account_tool_instances set desired_state = 'removed' where id = '{goes}'"
         ))
         .await;
-    world.until_instance(&goes, "removed").await;
+    world.rows.until_instance(&goes, "removed").await;
     assert_eq!(world.containers(&environment).await.len(), 1);
-    assert_eq!(world.instance(&stays).await["runtime_details"]["container_id"], neighbour);
+    assert_eq!(
+        world.rows.instance(&stays).await["runtime_details"]["container_id"],
+        neighbour
+    );
 
     world
+        .rows
         .sql
         .must(&format!("delete from account_tool_instances where id = '{stays}'"))
         .await;

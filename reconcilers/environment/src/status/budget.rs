@@ -27,7 +27,7 @@ pub(super) fn wait(next: &mut Conditions, said: &Conditions, until: Timestamp, g
 pub(super) fn standing(said: &Conditions, now: Timestamp) -> Option<&Condition> {
     said.get(BUDGET_AVAILABLE)
         .filter(|condition| condition.status == ConditionStatus::False)
-        .filter(|condition| promised(&condition.message).is_some_and(|promised| promised > now))
+        .filter(|condition| goes_on_at(condition).is_some_and(|promised| promised > now))
 }
 
 /// A time in whole seconds, not before it.
@@ -36,9 +36,9 @@ fn whole(at: Timestamp) -> Timestamp {
     Timestamp::from_second(up.as_second()).unwrap_or(at)
 }
 
-/// The time that a message promises.
-fn promised(message: &str) -> Option<Timestamp> {
-    message.strip_prefix(MESSAGE)?.parse().ok()
+/// The time that a condition promises.
+pub fn goes_on_at(condition: &Condition) -> Option<Timestamp> {
+    condition.message.strip_prefix(MESSAGE)?.parse().ok()
 }
 
 #[cfg(test)]

@@ -219,7 +219,8 @@ fn what_is_waited_for_and_when_it_goes_on() {
             "no budget",
             waits(|known| {
                 set(known, "DropletReady", False, "Creating", "");
-                set(known, "BudgetAvailable", False, "BudgetSpent", "goes on at 03:05:00");
+                let message = "the request limit of digitalocean_token is reached; it goes on at 2026-01-02T03:05:00Z";
+                set(known, "BudgetAvailable", False, "RequestLimitReached", message);
             }),
         ),
         (

@@ -54,7 +54,10 @@ fn goes_on(known: &Known, row: &Environment, blocker: &Condition, settings: &Set
     let intent = known.record.intent.as_deref();
     let open = intent.filter(|intent| intent.outcome.is_none());
     match (&*blocker.kind, row.status.phase, open) {
-        ("BudgetAvailable", _, _) => "at the time that the condition names".to_owned(),
+        ("BudgetAvailable", _, _) => {
+            let at = environment_reconciler::status::goes_on_at(blocker).map(|at| moment(at, now));
+            at.unwrap_or_else(|| "at the time that the condition names".to_owned())
+        }
         ("FleetTrusted", _, _) => "when DigitalOcean's answers are confirmed".to_owned(),
         ("ToolsStopped", _, _) => {
             let deadline = by(blocker.last_transition_time, settings.stop_deadline);

@@ -165,13 +165,10 @@ fn ready(conditions: &Conditions, observed_generation: i64, generation: i64) -> 
     }
 }
 
+/// Why it is in an error, else what stands in the way.
 fn message(error: Option<&str>, conditions: &Conditions) -> String {
-    let waiting = conditions
-        .get("Ready")
-        .filter(|ready| ready.status != model::ConditionStatus::True);
-    let text = error
-        .map(str::to_owned)
-        .or_else(|| waiting.map(|ready| ready.message.clone()));
+    let blocker = || conditions.blocker().map(|blocker| blocker.message.clone());
+    let text = error.map(str::to_owned).or_else(blocker);
     or_dash(text.filter(|text| !text.is_empty()))
 }
 

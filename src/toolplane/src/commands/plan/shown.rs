@@ -90,13 +90,13 @@ fn summary(plans: &Plans) -> String {
     };
     let among = match count(|about| matches!(about, About::Orphan(_))) {
         0 => environments,
-        orphans => format!("{environments} on record, and {orphans} that are not"),
+        orphans => format!("{environments} on record, {orphans} not on record"),
     };
     match (plans.changes(), effects(&plans.planned).count()) {
         (false, 0) => format!("Nothing would be done about {among}."),
         (false, _) => format!("There would only be a look: nothing would be changed about {among}."),
-        (true, 1) => format!("1 effect would follow, among {among} and what they share. Nothing was done."),
-        (true, many) => format!("{many} effects would follow, among {among} and what they share. Nothing was done."),
+        (true, 1) => format!("1 effect would follow, among {among}, and what they share. Nothing was done."),
+        (true, many) => format!("{many} effects would follow, among {among}, and what they share. Nothing was done."),
     }
 }
 

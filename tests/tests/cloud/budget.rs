@@ -1,0 +1,158 @@
+//! Requests are short.
+
+use digitalocean::{Budget, BudgetConfig, Client, Priority};
+use e2e::{Rehearsal, eventually, rehearsal::condition};
+use jiff::Timestamp;
+use serde_json::Value;
+use std::{
+    num::NonZeroU32,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tokio_util::task::AbortOnDropHandle;
+
+/// Requests a minute, and how long a minute is.
+const LIMIT: u32 = 40;
+const MINUTE: Duration = Duration::from_secs(4);
+
+/// The limits as small as they can be, at both ends; sweeps are not to need all of them.
+fn shorten(rehearsal: &mut Rehearsal) {
+    let (minute, hour) = (MINUTE.as_millis() as u64, MINUTE.as_millis() as u64 * 60);
+    rehearsal.simulator.configure(|settings| {
+        (settings.requests_per_minute, settings.requests_per_hour) = (LIMIT, LIMIT * 20);
+        (settings.minute_ms, settings.hour_ms) = (minute, hour);
+    });
+    rehearsal.config.digitalocean.budget = Budget::new(BudgetConfig {
+        per_minute: NonZeroU32::new(LIMIT).unwrap(),
+        per_hour: NonZeroU32::new(LIMIT * 20).unwrap(),
+        minute: MINUTE,
+        hour: MINUTE * 60,
+        margin: MINUTE / 60,
+        patience: MINUTE / 6,
+    });
+    rehearsal.config.fleet_sweep = Duration::from_secs(2);
+}
+
+/// Somebody reads as much as the replica's budget gives; counts what it does not.
+fn read_all_the_time(client: &Client, shed: &Arc<AtomicU64>) -> Vec<AbortOnDropHandle<()>> {
+    let readers = (0..LIMIT).map(|_| {
+        let (client, shed) = (client.clone(), Arc::clone(shed));
+        AbortOnDropHandle::new(tokio::spawn(async move {
+            loop {
+                if let Err(digitalocean::Error::RateLimited { .. }) = client.account_get().await {
+                    shed.fetch_add(1, Ordering::SeqCst);
+                    tokio::time::sleep(MINUTE / 40).await;
+                }
+            }
+        }))
+    });
+    readers.collect()
+}
+
+/// While others read all that the limit gives, creates and deletes go on, and rows that wait say until when. When requests are
+/// there again, they go on, and nothing is left of it.
+pub(crate) async fn while_requests_are_short_rows_say_until_when(mut rehearsal: Rehearsal) {
+    shorten(&mut rehearsal);
+    rehearsal.start().await;
+    let first = rehearsal.rows.insert_environment().await;
+    rehearsal.until_ready(&first).await;
+    let doomed = rehearsal.droplet(&first).await;
+
+    // 1. Reads are all that is heard, and then everybody wants something.
+    let budget = rehearsal.config.digitalocean.budget.clone();
+    let client = Client::new(rehearsal.config.digitalocean.clone()).unwrap();
+    let shed = Arc::new(AtomicU64::new(0));
+    let readers = read_all_the_time(&client, &shed);
+    eventually("reads to be shed", || async {
+        if shed.load(Ordering::SeqCst) > 0 {
+            Ok(())
+        } else {
+            Err(budget.status())
+        }
+    })
+    .await;
+    let mut environments = Vec::new();
+    for _ in 0..4 {
+        environments.push(rehearsal.rows.insert_environment().await);
+    }
+    rehearsal
+        .rows
+        .sql
+        .must(&format!(
+            "update account_tool_environments set desired_state = 'deleted' where id = '{first}'"
+        ))
+        .await;
+
+    // 2. A row that waits says until when, and so do the commands.
+    let waiting = eventually("a row that waits for requests", || async {
+        for environment in &environments {
+            let row = rehearsal.rows.environment(environment).await;
+            if condition(&row, "BudgetAvailable")["status"] == "False" {
+                return Ok(environment.clone());
+            }
+        }
+        Err(budget.status())
+    })
+    .await;
+    let said = eventually("the commands to tell of it", || told(&rehearsal, &waiting)).await;
+    assert!(said.promised > said.since, "{} is no time to come", said.promised);
+
+    // 3. What goes first is done while reads wait.
+    eventually("the delete and the creates", || async {
+        let droplets = rehearsal.simulator.droplets();
+        let gone = droplets.iter().all(|droplet| droplet.id != doomed);
+        if gone && droplets.len() == environments.len() {
+            Ok(())
+        } else {
+            Err((droplets.len(), budget.status()))
+        }
+    })
+    .await;
+    assert!(budget.pending(Priority::Read).is_some(), "reads are still short");
+
+    // 4. There are requests again.
+    drop(readers);
+    for environment in &environments {
+        rehearsal.until_ready(environment).await;
+        let clear = |row: &Value| condition(row, "BudgetAvailable")["status"] != "False";
+        rehearsal.rows.until_environment_is(environment, "not waiting", clear).await;
+    }
+    rehearsal.rows.until_environment(&first, "deleted").await;
+    assert_eq!(rehearsal.simulator.droplets().len(), environments.len());
+    let limits = rehearsal.simulator.counts().limits;
+    assert_eq!((limits.by_minute, limits.by_hour), (0, 0), "no 429 was provoked");
+}
+
+/// What `BudgetAvailable` says.
+struct Said {
+    since: Timestamp,
+    promised: Timestamp,
+}
+
+/// What the row says, once `get` and `describe` say the same. A wait can be over before they have read it.
+async fn told(rehearsal: &Rehearsal, environment: &str) -> Result<Said, String> {
+    let row = rehearsal.rows.environment(environment).await;
+    let said = condition(&row, "BudgetAvailable");
+    let message = said["message"].as_str().unwrap_or_default();
+    let Some((_, promised)) = message.split_once("it goes on at ") else {
+        return Err(row.to_string());
+    };
+    let (listed, _) = rehearsal.toolplane(&["get", "environments", environment, "-o", "wide"]).await;
+    let (described, _) = rehearsal.toolplane(&["describe", "environment", environment]).await;
+    if !listed.contains(message) || !described.contains(&format!("{message} (BudgetAvailable)")) {
+        return Err(format!("{listed}\n{described}"));
+    }
+    if !described
+        .lines()
+        .any(|line| line.contains("Goes on") && line.contains(promised))
+    {
+        return Err(described);
+    }
+    Ok(Said {
+        since: said["lastTransitionTime"].as_str().unwrap_or_default().parse().unwrap(),
+        promised: promised.parse().unwrap(),
+    })
+}
