@@ -1,9 +1,17 @@
 //! A crowd that comes at once: 1,000 environments in one transaction, made by a whole replica of the control plane within the limits
 //! of one token, in compressed time.
 //!
-//! Owns: the wiring and the clock. Promises: the limits are the real ones, a fraction of the time long, and judged by the simulator;
-//! what is compressed is compressed on both sides of them. What is compared with is the time that the limit needs for one request
-//! each, at 250 a minute.
+//! An environment takes two requests that nothing can spare: its droplet's POST, since user data differ, and its firewall's, since
+//! ports do. So 1,000 of them take 2,000, and everything beside these (lists that see what came of them, the base firewall, tags) is
+//! overhead. The limit is a sliding minute of 250 requests, which lets the first 250 go at once: the least that 2,000 need is seven
+//! minutes, and that is what is compared with. (At 250 a minute from the beginning on they would need eight.) The limit of the hour,
+//! 5,000, is kept too. An environment counts once its row names its droplet and its firewall is on record as seen in force: both were
+//! made, and seen afterwards.
+//!
+//! Owns: the wiring and the clock. Promises: the limits are the real ones, judged by the simulator by its own clock, a fraction of the
+//! time long; everything that a replica waits for or counts by minutes is as much shorter, and so is what the simulated cloud takes. What
+//! is not compressed is what computers do: requests, statements and passes take as long as they take, so the figure is worse than in
+//! the world, where they take a smaller part of a minute.
 
 use crate::{
     database::{connect, psql},
@@ -32,10 +40,12 @@ const A_MINUTE: u32 = 250;
 /// How many times as fast time passes.
 const FACTOR: u32 = 6;
 const MINUTE: Duration = Duration::from_secs(60 / FACTOR as u64);
-/// What the limit needs for one request each.
-const NEEDED: Duration = Duration::from_secs(MINUTE.as_secs() * COUNT as u64 / A_MINUTE as u64);
+/// What an environment takes at least: a droplet and a firewall.
+const EACH: u32 = 2;
+/// The least time in which the limit lets so many requests through: all but the first minute's have to wait for those before.
+const NEEDED: Duration = Duration::from_secs(MINUTE.as_secs() * (COUNT * EACH / A_MINUTE - 1) as u64);
 /// Whoever takes so much longer than needed has fallen short, and is not waited for.
-const PATIENCE: Duration = Duration::from_secs(4 * NEEDED.as_secs());
+const PATIENCE: Duration = Duration::from_secs(2 * NEEDED.as_secs());
 
 /// Creates them, and tells how long that took beside what the limit needs.
 pub(crate) async fn creates() -> Result<Vec<Figure>> {
@@ -77,9 +87,10 @@ pub(crate) async fn creates() -> Result<Vec<Figure>> {
 fn tell(created: u32, took: Duration, before: &Counts, after: &Counts) {
     let least = if created < COUNT { ", given up" } else { "" };
     println!(
-        "creates: {created} of {COUNT} environments in {:.1} s{least}, beside {:.1} s for {COUNT} requests at {A_MINUTE} a minute of {} s",
+        "creates: {created} of {COUNT} environments in {:.1} s{least}, beside {:.1} s that {} requests need at {A_MINUTE} in any {} s",
         took.as_secs_f64(),
         NEEDED.as_secs_f64(),
+        COUNT * EACH,
         MINUTE.as_secs(),
     );
     println!("  the busiest minute had {} requests; in all:", after.limits.busiest_minute);
@@ -158,9 +169,11 @@ fn insert() -> String {
     )
 }
 
-/// Waits until every row names its droplet, or the patience is over. How many do.
+/// Waits until every environment has its droplet and its firewall, or the patience is over. How many have.
 async fn until_created(url: &str, began: Instant) -> Result<u32> {
-    let sql = "select count(do_droplet_id) from account_tool_environments;\n";
+    let sql = "select count(*) from account_tool_environments as environment
+        join environment_firewalls as firewall on firewall.environment_id = environment.id
+        where environment.do_droplet_id is not null and firewall.do_firewall_id is not null;\n";
     loop {
         let created: u32 = psql(url, sql).await?.trim().parse()?;
         if created == COUNT || began.elapsed() > PATIENCE {

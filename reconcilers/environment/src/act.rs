@@ -12,7 +12,7 @@ use crate::{
     status::event,
 };
 use agent_api::Bootstrap;
-use digitalocean::{Client, DropletCreate, ImageRef, Refusal};
+use digitalocean::{Client, DropletCreate, ImageRef, Priority, Refusal};
 use model::{
     DropletId, Environment, EnvironmentId, EnvironmentRecord, Event, EventType, InstallationId, Intent, IntentKind,
     IntentOutcome, record::Subject, tags,
@@ -210,7 +210,7 @@ pub(crate) async fn delete_ours(
     id: EnvironmentId,
     droplet: DropletId,
 ) -> Result<bool, Error> {
-    let deleted = match client.droplet_get(droplet.0).await {
+    let deleted = match client.reading_for(Priority::Delete).droplet_get(droplet.0).await {
         Ok(seen) => {
             if tags::owner(seen.tags.iter().map(String::as_str), installation) != Some(id) {
                 let message = format!("droplet {droplet} does not carry this environment's tags any more, so it is not deleted");

@@ -180,7 +180,7 @@ impl Reconciler for EnvironmentReconciler {
         let sighting = match read {
             Read::Cached => self.fleet.sighting(*key),
             Read::Authoritative => {
-                let sighting = self.looks.droplets(desired).await;
+                let sighting = self.looks.recent(desired).await;
                 let sighting = sighting.map_err(|error| failure::cloud(&error))?;
                 let followed = self.follow_resize(*key).await;
                 followed.map_err(|error| failure::cloud(&error))?;
@@ -188,7 +188,7 @@ impl Reconciler for EnvironmentReconciler {
                 sighting
             }
         };
-        Ok(self.observed(*key, sighting, read))
+        Ok(self.observed(*key, sighting))
     }
 
     fn decide(&self, desired: &Arc<EnvironmentRecord>, observed: &Observed, now: Timestamp) -> Plan<Action, StatusWrite> {

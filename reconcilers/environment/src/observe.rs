@@ -10,7 +10,7 @@ use digitalocean::Priority;
 use fleet::Sighting;
 use jiff::{SignedDuration, Timestamp};
 use model::{EnvironmentId, EnvironmentRecord};
-use runtime::{Error, Observation, Read};
+use runtime::{Error, Observation};
 
 /// One environment's outside, as far as it can be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,14 +26,15 @@ pub struct Observed {
     pub sizes: Sizes,
     /// Which of its droplets are in the configured project.
     pub project: Membership,
-    /// Until when the request budget has no room for a create, as far as it is known; `None` when one could be sent now. From
-    /// memory also until when it has none for the look that goes before a create, so that no pass begins that has to end at it.
+    /// Until when the request budget has no room for a create, as far as it is known; `None` when one could be sent now.
     pub short_until: Option<Timestamp>,
+    /// Whether creates have to wait, or had to a moment ago: what can wait for the next sweep is not looked for.
+    pub short: bool,
 }
 
 impl EnvironmentReconciler {
     /// What memory holds, beside the droplets.
-    pub(crate) fn observed(&self, id: EnvironmentId, sighting: Sighting, read: Read) -> Observed {
+    pub(crate) fn observed(&self, id: EnvironmentId, sighting: Sighting) -> Observed {
         let project = match &sighting.droplets {
             Observation::Present(droplets) => self.project.membership(droplets.iter().map(|droplet| droplet.id)),
             Observation::Unknown | Observation::Absent => self.project.membership(std::iter::empty()),
@@ -45,15 +46,8 @@ impl EnvironmentReconciler {
             outgoing: self.outbox.outgoing(id, now),
             sizes: self.sizes.sizes(now),
             project,
-            short_until: self.short_until(read),
-        }
-    }
-
-    fn short_until(&self, read: Read) -> Option<Timestamp> {
-        let pending = |priority| self.client.budget().pending(priority);
-        match read {
-            Read::Cached => pending(Priority::Create).max(pending(Priority::Read)),
-            Read::Authoritative => pending(Priority::Create),
+            short_until: self.client.budget().pending(Priority::Create),
+            short: self.client.budget().is_short(),
         }
     }
 

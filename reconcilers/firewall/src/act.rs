@@ -1,16 +1,20 @@
 //! Carrying out one action. Owns: the requests, and what is remembered of their answers. Must not: choose what to do. Promises: a
 //! firewall that somebody else made meanwhile under the same name is found, and not made twice.
 
-use crate::{FirewallReconciler, action::Action, action::CloudAction, failure::cloud, observe};
-use digitalocean::{Client, Refusal};
-use fleet::Firewalls;
+use crate::{FirewallReconciler, action::Action, action::CloudAction, failure::cloud, observe::Sources};
+use digitalocean::Refusal;
 use jiff::Timestamp;
-use model::{EnvironmentId, EventType, Explain};
+use model::{EnvironmentId, EnvironmentRecord, EventType, Explain};
 use runtime::Error;
 use schema::{Fence, Written};
 
 impl FirewallReconciler {
-    pub(crate) async fn carry_out(&self, id: EnvironmentId, action: &Action) -> Result<(), Error> {
+    pub(crate) async fn carry_out(
+        &self,
+        id: EnvironmentId,
+        record: Option<&EnvironmentRecord>,
+        action: &Action,
+    ) -> Result<(), Error> {
         let fence = self.fence(id)?;
         let written = match action {
             Action::Announce { epoch, told, ports, .. } => {
@@ -27,7 +31,7 @@ impl FirewallReconciler {
                     .await
             }
             Action::Forget { .. } => self.database.firewall_forget(&fence, id).await.map(|()| Written::Done),
-            Action::Cloud(action) => return self.request(id, action).await,
+            Action::Cloud(action) => return self.request(id, record, action).await,
         };
         match written.map_err(|error| Error::from(&error))? {
             Written::Done => Ok(()),
@@ -38,8 +42,8 @@ impl FirewallReconciler {
         }
     }
 
-    async fn request(&self, id: EnvironmentId, action: &CloudAction) -> Result<(), Error> {
-        request(&self.client, &self.firewalls, &self.name(id), action).await?;
+    async fn request(&self, id: EnvironmentId, record: Option<&EnvironmentRecord>, action: &CloudAction) -> Result<(), Error> {
+        request(&self.sources, &self.name(id), record, action).await?;
         if let Some(reason) = told(action) {
             let explained = action.explain();
             self.record(id, EventType::Normal, reason, explained.message, &explained.cause.to_string())
@@ -55,14 +59,16 @@ impl FirewallReconciler {
     }
 }
 
-/// Sends one request.
-pub(crate) async fn request(client: &Client, firewalls: &Firewalls, name: &str, action: &CloudAction) -> Result<(), Error> {
-    let began = Timestamp::now();
+/// Sends one request. `record` is that of the environment whose firewall it is.
+pub(crate) async fn request(
+    sources: &Sources,
+    name: &str,
+    record: Option<&EnvironmentRecord>,
+    action: &CloudAction,
+) -> Result<(), Error> {
+    let (began, client, firewalls) = (Timestamp::now(), &sources.client, &sources.firewalls);
     match action {
-        CloudAction::Look { .. } => {
-            let read = observe::one(client, firewalls, name, None, None).await;
-            read.map(drop).map_err(|error| cloud(&error))
-        }
+        CloudAction::Look { .. } => sources.look(name, record).await,
         CloudAction::EnsureTag { tag, .. } => client.tag_create(tag).await.map(drop).map_err(|error| cloud(&error)),
         CloudAction::Create { spec, .. } => match client.firewall_create(spec).await {
             Ok(firewall) => {
@@ -73,9 +79,7 @@ pub(crate) async fn request(client: &Client, firewalls: &Firewalls, name: &str, 
                 refusal: Refusal::Duplicate,
                 ..
             }) => {
-                observe::one(client, firewalls, name, None, None)
-                    .await
-                    .map_err(|error| cloud(&error))?;
+                sources.look(name, record).await?;
                 let message = format!("firewall {name} is there already; the next pass compares it");
                 Err(Error::retriable("FirewallExists", message))
             }

@@ -3,9 +3,9 @@
 //! Owns: that it is there and says what it should. Must not: know environments. Promises: of several replicas only the one that
 //! holds the first shard works on it.
 
-use crate::{act, action::CloudAction, decide::Policy, failure::cloud, observe, rules};
+use crate::{act, action::CloudAction, decide::Policy, failure::cloud, observe::Sources, rules};
 use digitalocean::{Client, FirewallSpec};
-use fleet::{Firewalls, Trust, firewalls::Observed};
+use fleet::{FirewallLooks, Firewalls, Fleet, Need, Trust, firewalls::Observed};
 use futures::{Stream, stream};
 use jiff::{SignedDuration, Timestamp};
 use model::{Cause, Explain, InstallationId};
@@ -24,18 +24,22 @@ const SHARD: u16 = 0;
 #[derive(Debug)]
 pub struct BaseFirewallReconciler {
     leases: LeaseKeeper,
-    client: Client,
-    firewalls: Firewalls,
+    sources: Sources,
     policy: Policy,
 }
 
 impl BaseFirewallReconciler {
     /// A reconciler over the same memory of firewalls as the environments'.
-    pub fn new(leases: LeaseKeeper, client: Client, firewalls: Firewalls, policy: Policy) -> Self {
+    pub fn new(leases: LeaseKeeper, client: Client, firewalls: Firewalls, looks: FirewallLooks, policy: Policy) -> Self {
         Self {
             leases,
-            client,
-            firewalls,
+            sources: Sources {
+                client,
+                // It applies by tag, and so to no droplet in particular.
+                fleet: Fleet::new(),
+                firewalls,
+                looks,
+            },
             policy,
         }
     }
@@ -116,10 +120,10 @@ impl Reconciler for BaseFirewallReconciler {
 
     async fn observe(&self, _: &InstallationId, desired: &FirewallSpec, read: Read) -> Result<Observed, Error> {
         match read {
-            Read::Cached => Ok(self.firewalls.observed(&desired.name)),
+            Read::Cached => Ok(self.sources.firewalls.observed(&desired.name)),
             Read::Authoritative => {
-                let read = observe::one(&self.client, &self.firewalls, &desired.name, None, None).await;
-                read.map(|(firewall, _)| firewall).map_err(|error| cloud(&error))
+                let read = self.sources.looks.read(&desired.name, None, Need::Exact).await;
+                read.map_err(|error| cloud(&error))
             }
         }
     }
@@ -129,7 +133,7 @@ impl Reconciler for BaseFirewallReconciler {
     }
 
     async fn act(&self, _: &InstallationId, desired: &FirewallSpec, action: &CloudAction) -> Result<(), Error> {
-        act::request(&self.client, &self.firewalls, &desired.name, action).await?;
+        act::request(&self.sources, &desired.name, None, action).await?;
         // Events belong to environments, and this to none of them.
         if let Some(reason) = act::told(action) {
             let explained = action.explain();

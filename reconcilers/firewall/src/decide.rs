@@ -52,8 +52,9 @@ pub struct Policy {
 
 /// How soon to ask again for what was not known.
 const RECHECK: SignedDuration = SignedDuration::from_secs(10);
-/// How soon to look again whether a change is in force.
+/// How soon to look again whether a change is in force, at first; and how soon when it takes long.
 const SETTLING: SignedDuration = SignedDuration::from_millis(500);
+const SETTLING_LONG: SignedDuration = SignedDuration::from_secs(10);
 
 /// What should be.
 enum Wanted {
@@ -349,7 +350,12 @@ impl Scene<'_> {
 
     /// Reads again when what was read is too old for something under way.
     fn look(&self) -> Plan<Action, FirewallState> {
-        let left = SETTLING - self.age();
+        // Nothing hangs on the moment, and the next sweep tells.
+        if self.observed.short && self.recorded().is_none_or(|recorded| recorded.ports.is_empty()) {
+            return again(RECHECK);
+        }
+        let patience = self.patience();
+        let left = patience - self.age();
         if left.is_positive() {
             return again(left);
         }
@@ -358,8 +364,14 @@ impl Scene<'_> {
                 cause: Cause::observation("a change of the firewall is not known to be in force"),
             })],
             status: None,
-            requeue: Some(SETTLING),
+            requeue: Some(patience),
         }
+    }
+
+    /// How old what was read may be while a change comes into force: a quarter of the time that it has taken.
+    fn patience(&self) -> SignedDuration {
+        let since = self.observed.firewall.settling_since.unwrap_or(self.now);
+        (self.now.duration_since(since) / 4).clamp(SETTLING, SETTLING_LONG)
     }
 
     /// How the firewall is, when nothing but its record is left to do.
@@ -387,7 +399,7 @@ impl Scene<'_> {
         }
     }
 
-    /// Adds how the firewall is, unless the record says it already.
+    /// Adds how the firewall is, unless the record says it already, or there is none to say it.
     fn told(
         &self,
         mut plan: Plan<Action, FirewallState>,
@@ -397,7 +409,7 @@ impl Scene<'_> {
     ) -> Plan<Action, FirewallState> {
         let said = self
             .recorded()
-            .is_some_and(|recorded| recorded.state == state && recorded.reason == reason && recorded.message == message);
+            .is_none_or(|recorded| recorded.state == state && recorded.reason == reason && recorded.message == message);
         plan.status = (!said).then(|| FirewallState {
             state,
             reason: reason.into(),

@@ -6,11 +6,14 @@ use runtime::Error;
 /// An error of DigitalOcean.
 pub(crate) fn cloud(error: &digitalocean::Error) -> Error {
     let reason = error.reason();
-    // Without its time: the event would be another one with every try.
-    let message = match error {
-        digitalocean::Error::RateLimited { call, .. } => format!("{call}: the request limit of digitalocean_token is reached"),
-        other => other.to_string(),
-    };
+    if let digitalocean::Error::RateLimited { call, retry_at } = error {
+        return Error::Waiting {
+            reason,
+            message: format!("{call}: the request limit of digitalocean_token is reached"),
+            until: *retry_at,
+        };
+    }
+    let message = error.to_string();
     // A young droplet may not be known everywhere yet, and an old one may have gone a moment ago.
     let passing = matches!(
         error,

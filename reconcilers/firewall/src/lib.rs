@@ -18,10 +18,10 @@ pub use observe::Observed;
 pub use rules::Sources;
 
 use digitalocean::Client;
-use fleet::{Firewalls, names};
+use fleet::{FirewallLooks, Firewalls, Fleet, names};
 use futures::{Stream, StreamExt, stream};
 use jiff::Timestamp;
-use model::{Cause, ConditionStatus, DropletId, EnvironmentId, EnvironmentRecord, Event, EventType, record::Subject};
+use model::{Cause, ConditionStatus, EnvironmentId, EnvironmentRecord, Event, EventType};
 use runtime::{Error, Failure, Hold, Observation, Plan, Read, Reason, Reconciler, Step, Store, Wake};
 use schema::{Database, FirewallState, LeaseKeeper};
 use std::{sync::Arc, time::Duration};
@@ -42,32 +42,51 @@ pub enum Desired {
     Nobody,
 }
 
+impl Desired {
+    fn record(&self) -> Option<&EnvironmentRecord> {
+        match self {
+            Self::Environment(record) => Some(record),
+            Self::Nobody => None,
+        }
+    }
+}
+
 /// The reconciler of environments' firewalls. One for each process.
 #[derive(Debug)]
 pub struct FirewallReconciler {
     database: Database,
     leases: LeaseKeeper,
-    client: Client,
-    firewalls: Firewalls,
+    sources: observe::Sources,
     policy: Policy,
     records: Store<EnvironmentId, EnvironmentRecord>,
 }
 
 impl FirewallReconciler {
-    /// A reconciler that has seen nothing yet. `records` are those of the shards that `leases` holds.
+    /// A reconciler that has seen nothing yet. `fleet` and `firewalls` are what it knows of the outside, `looks` tell more, and
+    /// `records` are those of the shards that `leases` holds.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is a part of its own, and they are put together in one place"
+    )]
     pub fn new(
         database: Database,
         leases: LeaseKeeper,
         client: Client,
+        fleet: Fleet,
         firewalls: Firewalls,
+        looks: FirewallLooks,
         policy: Policy,
         records: Store<EnvironmentId, EnvironmentRecord>,
     ) -> Self {
         Self {
             database,
             leases,
-            client,
-            firewalls,
+            sources: observe::Sources {
+                client,
+                fleet,
+                firewalls,
+                looks,
+            },
             policy,
             records,
         }
@@ -78,7 +97,7 @@ impl FirewallReconciler {
     pub fn wakes(&self) -> impl Stream<Item = Wake<EnvironmentId>> + Send + use<> {
         let mut ticks = interval(ORPHANS_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (firewalls, records) = (self.firewalls.clone(), self.records.clone());
+        let (firewalls, records) = (self.sources.firewalls.clone(), self.records.clone());
         let orphans = stream::unfold((ticks, firewalls, records), async |(mut ticks, firewalls, records)| {
             ticks.tick().await;
             let owned = firewalls.owned().into_iter().map(|(id, _)| id);
@@ -86,7 +105,7 @@ impl FirewallReconciler {
             let wakes = stream::iter(orphans).map(|id| Wake::now(id, Reason::Related));
             Some((wakes, (ticks, firewalls, records)))
         });
-        stream::select(self.firewalls.changes(), Box::pin(orphans.flatten()))
+        stream::select(self.sources.firewalls.changes(), Box::pin(orphans.flatten()))
     }
 
     fn name(&self, key: EnvironmentId) -> String {
@@ -136,22 +155,18 @@ impl Reconciler for FirewallReconciler {
         }
         // A replica without the shard's lease holds none of its records either.
         let ours = self.leases.fence(key.shard()).is_some();
-        let seen = matches!(self.firewalls.observed(&self.name(*key)).firewall, Observation::Present(_));
+        let seen = matches!(
+            self.sources.firewalls.observed(&self.name(*key)).firewall,
+            Observation::Present(_)
+        );
         Ok((ours && seen).then_some(Desired::Nobody))
     }
 
     async fn observe(&self, key: &EnvironmentId, desired: &Desired, read: Read) -> Result<Observed, Error> {
-        if read == Read::Cached {
-            return Ok(observe::cached(&self.policy, &self.firewalls, *key));
+        match read {
+            Read::Cached => Ok(self.sources.cached(&self.policy, *key, desired.record())),
+            Read::Authoritative => self.sources.read(&self.policy, *key, desired.record()).await,
         }
-        let (recorded, droplet) = match desired {
-            Desired::Environment(record) => (
-                record.firewall.as_ref().and_then(|firewall| firewall.id.as_deref()),
-                droplet(record),
-            ),
-            Desired::Nobody => (None, None),
-        };
-        observe::read(&self.client, &self.policy, &self.firewalls, *key, recorded, droplet).await
     }
 
     fn decide(&self, desired: &Desired, observed: &Observed, now: Timestamp) -> Plan<Action, FirewallState> {
@@ -161,8 +176,8 @@ impl Reconciler for FirewallReconciler {
         }
     }
 
-    async fn act(&self, key: &EnvironmentId, _: &Desired, action: &Action) -> Result<(), Error> {
-        self.carry_out(*key, action).await
+    async fn act(&self, key: &EnvironmentId, desired: &Desired, action: &Action) -> Result<(), Error> {
+        self.carry_out(*key, desired.record(), action).await
     }
 
     async fn write_status(
@@ -172,7 +187,10 @@ impl Reconciler for FirewallReconciler {
         status: Option<FirewallState>,
         failure: Option<Failure<'_, Action>>,
     ) -> Result<(), Error> {
-        if let Some(Failure { error, at }) = &failure {
+        // Who waits for requests did not fail.
+        if let Some(Failure { error, at }) = &failure
+            && !matches!(error, Error::Waiting { .. })
+        {
             let cause = match at {
                 Step::Observing => Cause::while_reading("firewalls"),
                 Step::Acting(action) => Cause::while_acting(*action),
@@ -199,19 +217,13 @@ fn failed(record: &EnvironmentRecord, failure: &Error) -> Option<FirewallState> 
     let said = record
         .firewall
         .as_ref()
-        .is_some_and(|firewall| firewall.reason == failure.reason());
-    // What is only older than it was taken for is read again at once.
-    let passing = matches!(failure.reason(), "FirewallRecordStale" | "LeaseLost" | "FirewallExists");
+        .is_none_or(|firewall| firewall.reason == failure.reason());
+    // What is only older than it was taken for is read again at once, and what waits for requests is as it was.
+    let passing = matches!(failure, Error::Waiting { .. })
+        || matches!(failure.reason(), "FirewallRecordStale" | "LeaseLost" | "FirewallExists");
     (!said && !passing).then(|| FirewallState {
         state: ConditionStatus::False,
         reason: failure.reason().into(),
         message: failure.message().to_owned(),
     })
-}
-
-fn droplet(record: &EnvironmentRecord) -> Option<DropletId> {
-    match &record.subject {
-        Subject::Row(row) => row.status.droplet_id,
-        Subject::Tombstone(tombstone) => tombstone.droplet_id,
-    }
 }

@@ -1,16 +1,15 @@
-//! What there is: an environment's firewall, the droplet that it is for, and the base firewall beside it. Owns: what counts as having
-//! looked. Must not: decide. Promises: in an authoritative read, "absent" was said by DigitalOcean itself, and so was that a droplet
-//! is there which the firewall does not apply to yet.
+//! What there is: an environment's firewall, the droplet that it is for, and the base firewall beside it. Owns: how good a read has
+//! to be. Must not: decide. Promises: in an authoritative read, "absent" was said by DigitalOcean itself, but for a firewall that was
+//! never announced; and so was that a droplet is there which the firewall does not apply to yet.
 
 use crate::{Policy, failure::cloud, rules};
-use digitalocean::{Client, Firewall};
+use digitalocean::Client;
 use fleet::{
-    Firewalls,
+    FirewallLooks, Firewalls, Fleet, Need,
     firewalls::{Known, Observed as Seen},
     names,
 };
-use jiff::Timestamp;
-use model::{DropletId, EnvironmentId};
+use model::{DropletId, EnvironmentId, EnvironmentRecord, record::Subject};
 use runtime::{Error, Observation};
 
 /// What decisions see.
@@ -18,100 +17,121 @@ use runtime::{Error, Observation};
 pub struct Observed {
     /// The firewall.
     pub firewall: Seen,
-    /// The droplet that it is for, as far as it had to be asked for: only `Absent` says something.
+    /// The droplet that it is for: `Absent` when it is not seen, whether its absence is believed or not. From memory, `Unknown` is
+    /// what nobody looked for yet.
     pub droplet: Observation<()>,
     /// The base firewall: whether it is as it should be.
     pub base: Observation<bool>,
+    /// Whether requests are short: what can wait for the next sweep is not looked for.
+    pub short: bool,
 }
 
-/// From memory.
-pub(crate) fn cached(policy: &Policy, firewalls: &Firewalls, id: EnvironmentId) -> Observed {
-    Observed {
-        firewall: firewalls.observed(&names::environment(&policy.installation, id)),
-        droplet: Observation::Unknown,
-        base: base(policy, firewalls),
+/// Where it is read.
+#[derive(Debug)]
+pub(crate) struct Sources {
+    pub(crate) client: Client,
+    pub(crate) fleet: Fleet,
+    pub(crate) firewalls: Firewalls,
+    pub(crate) looks: FirewallLooks,
+}
+
+impl Sources {
+    /// From memory.
+    pub(crate) fn cached(&self, policy: &Policy, id: EnvironmentId, record: Option<&EnvironmentRecord>) -> Observed {
+        Observed {
+            firewall: self.firewalls.observed(&names::environment(&policy.installation, id)),
+            droplet: droplet(record).map_or(Observation::Unknown, |droplet| in_sight(&self.fleet, id, droplet)),
+            base: self.base(policy),
+            short: self.client.budget().is_short(),
+        }
+    }
+
+    /// From DigitalOcean.
+    pub(crate) async fn read(
+        &self,
+        policy: &Policy,
+        id: EnvironmentId,
+        record: Option<&EnvironmentRecord>,
+    ) -> Result<Observed, Error> {
+        let (name, recorded) = (names::environment(&policy.installation, id), recorded(record));
+        let firewall = self.looks.observe(&name, recorded, need(record)).await;
+        let firewall = firewall.map_err(|error| cloud(&error))?;
+        let droplet = match droplet(record) {
+            Some(droplet) if !applies(&firewall, droplet) => self.droplet(id, droplet).await.map_err(|error| cloud(&error))?,
+            Some(_) | None => Observation::Unknown,
+        };
+        Ok(Observed {
+            firewall,
+            droplet,
+            base: self.base(policy),
+            short: self.client.budget().is_short(),
+        })
+    }
+
+    /// Reads the firewall anew, and remembers it.
+    pub(crate) async fn look(&self, name: &str, record: Option<&EnvironmentRecord>) -> Result<(), Error> {
+        let looked = self.looks.read(name, recorded(record), need(record)).await;
+        looked.map(drop).map_err(|error| cloud(&error))
+    }
+
+    /// Whether the droplet is there, which its environment's reconciler saw: it is only asked for when it is not in sight.
+    async fn droplet(&self, id: EnvironmentId, droplet: DropletId) -> Result<Observation<()>, digitalocean::Error> {
+        if in_sight(&self.fleet, id, droplet) == Observation::Present(()) {
+            return Ok(Observation::Present(()));
+        }
+        match self.client.droplet_get(droplet.0).await {
+            Ok(_) => Ok(Observation::Present(())),
+            Err(error) if error.is_not_found() => Ok(Observation::Absent),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn base(&self, policy: &Policy) -> Observation<bool> {
+        let as_it_should_be = |known: &Known| known.spec == rules::base(&policy.installation, &policy.sources);
+        match self.firewalls.observed(&names::base(&policy.installation)).firewall {
+            Observation::Unknown => Observation::Unknown,
+            Observation::Absent => Observation::Absent,
+            Observation::Present(known) => Observation::Present(as_it_should_be(&known)),
+        }
     }
 }
 
-/// From DigitalOcean: the firewall by its id where that is known, else among its droplet's, else among all. `recorded` is the id on
-/// record.
-pub(crate) async fn read(
-    client: &Client,
-    policy: &Policy,
-    firewalls: &Firewalls,
-    id: EnvironmentId,
-    recorded: Option<&str>,
-    droplet: Option<DropletId>,
-) -> Result<Observed, Error> {
-    let name = names::environment(&policy.installation, id);
-    let (firewall, droplet) = one(client, firewalls, &name, recorded, droplet)
-        .await
-        .map_err(|error| cloud(&error))?;
-    Ok(Observed {
-        firewall,
-        droplet,
-        base: base(policy, firewalls),
-    })
-}
-
-/// Reads one firewall anew, and whether the droplet is there when the firewall does not apply to it.
-pub(crate) async fn one(
-    client: &Client,
-    firewalls: &Firewalls,
-    name: &str,
-    recorded: Option<&str>,
-    droplet: Option<DropletId>,
-) -> Result<(Seen, Observation<()>), digitalocean::Error> {
-    let began = Timestamp::now();
-    let named = |list: Vec<Firewall>| list.into_iter().find(|firewall| firewall.spec.name == name);
-    let by_id = by_id(client, firewalls, name, recorded).await?;
-    let attached = by_id
-        .as_ref()
-        .is_some_and(|firewall| droplet.is_some_and(|droplet| firewall.spec.droplet_ids.contains(&droplet.0)));
-    let (firewall, there) = match (by_id, droplet) {
-        (Some(firewall), None) => (Some(firewall), Observation::Unknown),
-        (Some(firewall), Some(_)) if attached => (Some(firewall), Observation::Unknown),
-        (found, Some(droplet)) => match client.droplet_firewall_list(droplet.0).await {
-            Ok(list) => (found.or_else(|| named(list)), Observation::Present(())),
-            Err(error) if error.is_not_found() => (found, Observation::Absent),
-            Err(error) => return Err(error),
-        },
-        (None, None) => (None, Observation::Unknown),
-    };
-    let firewall = match firewall {
-        Some(firewall) => Some(firewall),
-        // It may be there and apply to nothing: names are unique, so a second one of this name would be refused anyway.
-        None => named(client.firewall_list().await?),
-    };
-    Ok((firewalls.learn(name, firewall, began), there))
-}
-
-async fn by_id(
-    client: &Client,
-    firewalls: &Firewalls,
-    name: &str,
-    recorded: Option<&str>,
-) -> Result<Option<Firewall>, digitalocean::Error> {
-    let remembered = match firewalls.observed(name).firewall {
-        Observation::Present(known) => Some(known.id.clone()),
-        Observation::Unknown | Observation::Absent => None,
-    };
-    let Some(id) = remembered.or_else(|| recorded.map(ToOwned::to_owned)) else {
-        return Ok(None);
-    };
-    match client.firewall_get(&id).await {
-        // Whoever renamed it took it from us.
-        Ok(firewall) => Ok(Some(firewall).filter(|firewall| firewall.spec.name == name)),
-        Err(error) if error.is_not_found() => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-fn base(policy: &Policy, firewalls: &Firewalls) -> Observation<bool> {
-    let as_it_should_be = |known: &Known| known.spec == rules::base(&policy.installation, &policy.sources);
-    match firewalls.observed(&names::base(&policy.installation)).firewall {
+/// Whether an environment's droplet is remembered to be there; what is missing is `Absent`, whether that is believed or not.
+pub fn in_sight(fleet: &Fleet, id: EnvironmentId, droplet: DropletId) -> Observation<()> {
+    let sighting = fleet.sighting(id);
+    match sighting.droplets {
+        Observation::Present(droplets) if droplets.iter().any(|seen| seen.id == droplet) => Observation::Present(()),
+        Observation::Present(_) | Observation::Absent => Observation::Absent,
+        Observation::Unknown if !sighting.trust.is_trusted() => Observation::Absent,
         Observation::Unknown => Observation::Unknown,
-        Observation::Absent => Observation::Absent,
-        Observation::Present(known) => Observation::Present(as_it_should_be(&known)),
+    }
+}
+
+/// How good a read has to be: a port on record is closed only when DigitalOcean's last word says so.
+pub fn need(record: Option<&EnvironmentRecord>) -> Need {
+    match record.map(|record| record.firewall.as_deref()) {
+        Some(None) => Need::Swept,
+        Some(Some(recorded)) if recorded.ports.is_empty() => Need::Recent,
+        Some(Some(_)) | None => Need::Exact,
+    }
+}
+
+fn recorded(record: Option<&EnvironmentRecord>) -> Option<&str> {
+    record?.firewall.as_ref()?.id.as_deref()
+}
+
+/// The droplet on record.
+pub fn droplet(record: Option<&EnvironmentRecord>) -> Option<DropletId> {
+    match &record?.subject {
+        Subject::Row(row) => row.status.droplet_id,
+        Subject::Tombstone(tombstone) => tombstone.droplet_id,
+    }
+}
+
+/// Whether a firewall is seen to apply to a droplet.
+pub fn applies(firewall: &Seen, droplet: DropletId) -> bool {
+    match &firewall.firewall {
+        Observation::Present(known) => known.spec.droplet_ids.contains(&droplet.0),
+        Observation::Unknown | Observation::Absent => false,
     }
 }

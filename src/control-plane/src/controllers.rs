@@ -1,6 +1,12 @@
 //! The reflectors and the controllers that they feed.
 
-use crate::{budget, parts::Parts, prepared::Prepared, reconcilers, retention};
+use crate::{
+    budget,
+    parts::Parts,
+    prepared::Prepared,
+    reconcilers::{self, Outside},
+    retention,
+};
 use fleet::{Firewalls, Fleet, Sweeps};
 use futures::{FutureExt, future::BoxFuture};
 use model::{EnvironmentId, EnvironmentRecord};
@@ -31,16 +37,21 @@ pub(crate) fn start_controllers(prepared: &Prepared, keeper: &LeaseKeeper, parts
         budget::share(requests, database, holder, shutdown).boxed()
     });
 
-    let (droplets_seen, firewalls_seen) = (Fleet::new(), Firewalls::new(prepared.config.installation.clone()));
-    let sweeps = sweeps(prepared, keeper, droplets_seen.clone(), firewalls_seen.clone());
+    let outside = Outside::new(prepared);
+    let sweeps = sweeps(prepared, keeper, outside.fleet.clone(), outside.firewalls.clone());
     starting.run("fleet sweeps", move |shutdown| sweeps.run(shutdown).boxed());
 
-    let orphans = reconcilers::orphans(prepared, keeper, droplets_seen.clone(), records.clone());
+    let orphans = reconcilers::orphans(prepared, keeper, outside.fleet.clone(), records.clone());
     let wakes = orphans.wakes(prepared.config.fleet_sweep);
     let orphans = starting.controller(Arc::new(orphans)).wakes(wakes);
     starting.control(orphans, std::future::ready(()));
 
-    let environments = Arc::new(reconcilers::environments(prepared, keeper, droplets_seen, records.clone()));
+    let environments = Arc::new(reconcilers::environments(
+        prepared,
+        keeper,
+        outside.fleet.clone(),
+        records.clone(),
+    ));
     let listening = Arc::clone(&environments);
     starting.run("heartbeats", move |shutdown| listening.background(shutdown).boxed());
     let wakes = environments.wakes();
@@ -59,7 +70,7 @@ pub(crate) fn start_controllers(prepared: &Prepared, keeper: &LeaseKeeper, parts
     // Before the catalog is there, every tool would seem to be missing from it.
     starting.control(instances, async move { catalog.ready().await });
 
-    starting.firewalls(firewalls_seen, records, record_reflector.subscribe());
+    starting.firewalls(&outside, records, record_reflector.subscribe());
     starting.reflect("record reflector", record_reflector);
     starting.reflect("catalog reflector", catalog_reflector);
     let database = prepared.database.clone();
@@ -126,16 +137,16 @@ impl Starting<'_> {
     /// The firewall of each environment and the one that all droplets share, over one memory of what DigitalOcean has.
     fn firewalls(
         &mut self,
-        seen: Firewalls,
+        outside: &Outside,
         records: Store<EnvironmentId, EnvironmentRecord>,
         changed: Subscription<EnvironmentId>,
     ) {
-        let base = reconcilers::base(self.prepared, self.keeper, seen.clone());
+        let base = reconcilers::base(self.prepared, self.keeper, outside);
         let base_wakes = base.wakes(self.prepared.config.fleet_sweep);
         let base = self.controller(Arc::new(base)).wakes(base_wakes);
         self.control(base, std::future::ready(()));
 
-        let environments = Arc::new(reconcilers::firewalls(self.prepared, self.keeper, seen, records));
+        let environments = Arc::new(reconcilers::firewalls(self.prepared, self.keeper, outside, records));
         let wakes = environments.wakes();
         let environments = self.controller(environments).wakes(changed).wakes(wakes);
         self.control(environments, std::future::ready(()));

@@ -18,11 +18,11 @@ pub use forecast::Forecast;
 use crate::{
     ReplicaConfig, StartError,
     prepared::Prepared,
-    reconcilers::{self, firewall_policy},
+    reconcilers::{self, Outside, firewall_policy},
 };
 use environment_reconciler::{EnvironmentReconciler, OrphanReconciler};
 use firewall_reconciler::{BaseFirewallReconciler, Desired, FirewallReconciler, rules};
-use fleet::{Firewalls, Fleet, Survey, SweepError, Trust};
+use fleet::{Survey, SweepError, Trust};
 use forecast::{decided, forecast};
 use instance_reconciler::InstanceReconciler;
 use jiff::SignedDuration;
@@ -69,19 +69,19 @@ impl Preview {
         let running = CancellationToken::new();
         tokio::spawn(catalog_reflector.run(running.clone()));
         catalog.ready().await;
-        let (fleet, seen) = (Fleet::new(), Firewalls::new(config.installation.clone()));
+        let outside = Outside::new(&prepared);
         Ok(Self {
             database: prepared.database.clone(),
-            environments: reconcilers::environments(&prepared, &keeper, fleet.clone(), records.clone()),
-            orphans: reconcilers::orphans(&prepared, &keeper, fleet.clone(), records.clone()),
-            firewalls: reconcilers::firewalls(&prepared, &keeper, seen.clone(), records.clone()),
+            environments: reconcilers::environments(&prepared, &keeper, outside.fleet.clone(), records.clone()),
+            orphans: reconcilers::orphans(&prepared, &keeper, outside.fleet.clone(), records.clone()),
+            firewalls: reconcilers::firewalls(&prepared, &keeper, &outside, records.clone()),
             instances: reconcilers::instances(&prepared, &keeper, records, catalog),
-            base: reconcilers::base(&prepared, &keeper, seen.clone()),
+            base: reconcilers::base(&prepared, &keeper, &outside),
             survey: Survey {
                 database: prepared.database.clone(),
                 client: prepared.digitalocean.clone(),
-                fleet,
-                firewalls: seen,
+                fleet: outside.fleet,
+                firewalls: outside.firewalls,
                 config: reconcilers::sweeps(config),
             },
             in_sight: HashMap::new(),

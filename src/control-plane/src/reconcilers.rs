@@ -5,11 +5,31 @@ use crate::{ReplicaConfig, prepared::Prepared};
 use agent_api::Agents;
 use environment_reconciler::{EnvironmentReconciler, OrphanReconciler, Orphans};
 use firewall_reconciler::{BaseFirewallReconciler, FirewallReconciler};
-use fleet::{Firewalls, Fleet, Looks};
+use fleet::{FirewallLooks, Firewalls, Fleet, Looks};
 use instance_reconciler::InstanceReconciler;
 use model::{CatalogEntry, CatalogId, EnvironmentId, EnvironmentRecord};
 use runtime::Store;
 use schema::LeaseKeeper;
+
+/// What a process knows of the outside.
+#[derive(Clone, Debug)]
+pub(crate) struct Outside {
+    pub(crate) fleet: Fleet,
+    pub(crate) firewalls: Firewalls,
+    firewall_looks: FirewallLooks,
+}
+
+impl Outside {
+    /// Nothing seen yet.
+    pub(crate) fn new(prepared: &Prepared) -> Self {
+        let firewalls = Firewalls::new(prepared.config.installation.clone());
+        Self {
+            fleet: Fleet::new(),
+            firewall_looks: FirewallLooks::new(prepared.digitalocean.clone(), firewalls.clone()),
+            firewalls,
+        }
+    }
+}
 
 pub(crate) fn environments(
     prepared: &Prepared,
@@ -88,24 +108,27 @@ pub(crate) fn instances(
 pub(crate) fn firewalls(
     prepared: &Prepared,
     keeper: &LeaseKeeper,
-    seen: Firewalls,
+    outside: &Outside,
     records: Store<EnvironmentId, EnvironmentRecord>,
 ) -> FirewallReconciler {
     FirewallReconciler::new(
         prepared.database.clone(),
         keeper.clone(),
         prepared.digitalocean.clone(),
-        seen,
+        outside.fleet.clone(),
+        outside.firewalls.clone(),
+        outside.firewall_looks.clone(),
         firewall_policy(&prepared.config),
         records,
     )
 }
 
-pub(crate) fn base(prepared: &Prepared, keeper: &LeaseKeeper, seen: Firewalls) -> BaseFirewallReconciler {
+pub(crate) fn base(prepared: &Prepared, keeper: &LeaseKeeper, outside: &Outside) -> BaseFirewallReconciler {
     BaseFirewallReconciler::new(
         keeper.clone(),
         prepared.digitalocean.clone(),
-        seen,
+        outside.firewalls.clone(),
+        outside.firewall_looks.clone(),
         firewall_policy(&prepared.config),
     )
 }

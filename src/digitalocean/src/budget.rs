@@ -217,6 +217,11 @@ impl Budget {
         self.shared.config.minute.saturating_mul(requests) / a_minute
     }
 
+    /// How long the minute of its limit is: another length only where time is compressed.
+    pub fn minute(&self) -> Duration {
+        self.shared.config.minute
+    }
+
     /// How long [`Budget::acquire`] waits at most.
     pub fn patience(&self) -> Duration {
         self.shared.config.patience

@@ -5,21 +5,17 @@
 //! environment whose droplets changed, came or went is handed to every subscriber.
 
 use crate::{
-    memory::{Memory, Sweep, Swept},
+    memory::{Sweep, Swept},
+    seen::{Loaded, Seen},
     trust::Trust,
-    wakes::Wakes,
 };
 use futures::Stream;
 use jiff::Timestamp;
 use model::{DropletId, EnvironmentId, IntentId, Word};
 use runtime::{Observation, Wake};
-use schema::{FleetRow, Standing};
+use schema::FleetRow;
 use serde::{Deserialize, Serialize};
-use std::{
-    collections::HashMap,
-    net::Ipv4Addr,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
-};
+use std::{net::Ipv4Addr, sync::Arc};
 
 /// Whether a droplet runs, as DigitalOcean says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -113,13 +109,7 @@ impl Sighting {
 /// The shared memory; a cheap clone.
 #[derive(Clone, Debug, Default)]
 pub struct Fleet {
-    shared: Arc<Shared>,
-}
-
-#[derive(Debug, Default)]
-struct Shared {
-    seen: RwLock<Memory<EnvironmentId, Arc<[Droplet]>>>,
-    wakes: Wakes,
+    seen: Arc<Seen<EnvironmentId, Arc<[Droplet]>>>,
 }
 
 impl Fleet {
@@ -130,7 +120,7 @@ impl Fleet {
 
     /// What is remembered of an environment. Costs a lock and the raising of a count.
     pub fn sighting(&self, environment: EnvironmentId) -> Sighting {
-        let view = self.read().view(&environment);
+        let view = self.seen.view(&environment);
         Sighting {
             droplets: view.value,
             read_at: view.read_at,
@@ -140,22 +130,16 @@ impl Fleet {
 
     /// Remembers one environment's droplets, as read at or after `read_at`. What comes back has the trust of the moment.
     pub fn learn(&self, environment: EnvironmentId, droplets: Vec<Droplet>, read_at: Timestamp) -> Sighting {
-        let mut sighting = Sighting::new(droplets, read_at);
+        let sighting = Sighting::new(droplets, read_at);
         let droplets = match &sighting.droplets {
             Observation::Present(droplets) => Some(Arc::clone(droplets)),
             Observation::Absent | Observation::Unknown => None,
         };
-        let changed = {
-            let mut seen = self.write();
-            if droplets.is_none() {
-                sighting.trust = seen.trust();
-            }
-            seen.learn(environment, droplets, read_at)
-        };
+        let (changed, trust) = self.seen.learn(environment, droplets, read_at);
         if changed {
-            self.shared.wakes.wake([environment]);
+            self.seen.wake([environment]);
         }
-        sighting
+        Sighting { trust, ..sighting }
     }
 
     /// Takes one complete list of the installation's droplets, all of it believed, whose first page was asked for at `began`.
@@ -170,12 +154,13 @@ impl Fleet {
             let droplets = group.iter().map(|(_, droplet)| droplet.clone());
             (group[0].0, Swept::Seen(droplets.collect()))
         });
-        self.take(Sweep {
+        let sweep = Sweep {
             whole: true,
             keys: keys.collect(),
             began: Some(began),
             trust: Trust::Trusted,
-        });
+        };
+        self.seen.take(sweep, |environment| Some(*environment));
     }
 
     /// Takes what a replica loaded: all rows of each environment that it speaks of.
@@ -186,80 +171,49 @@ impl Fleet {
         began: Option<Timestamp>,
         trust: Trust,
     ) -> Result<(), serde_json::Error> {
-        let mut environments: HashMap<EnvironmentId, (Vec<Droplet>, bool)> = HashMap::new();
-        for row in rows {
-            let Some(environment) = row.environment_id else { continue };
-            let (droplets, missing) = environments.entry(environment).or_default();
-            match row.standing {
-                Standing::Seen => droplets.push(serde_json::from_value(row.seen)?),
-                Standing::Missing => {
-                    *missing = true;
-                    droplets.push(serde_json::from_value(row.seen)?);
-                }
-                Standing::Gone | Standing::Removed => {}
-            }
-        }
-        let keys = environments.into_iter().map(|(environment, (mut droplets, missing))| {
-            droplets.sort_unstable_by_key(|droplet: &Droplet| droplet.id);
-            let swept = if droplets.is_empty() {
-                Swept::Gone
-            } else if missing {
-                Swept::Missing(droplets.into())
-            } else {
-                Swept::Seen(droplets.into())
-            };
-            (environment, swept)
-        });
-        self.take(Sweep {
+        let loaded = Loaded {
+            rows,
             whole,
-            keys: keys.collect(),
             began,
             trust,
-        });
-        Ok(())
+        };
+        let all = |mut droplets: Vec<Droplet>| {
+            droplets.sort_unstable_by_key(|droplet| droplet.id);
+            (!droplets.is_empty()).then(|| droplets.into())
+        };
+        self.seen
+            .load(loaded, |row| row.environment_id, all, |environment| Some(*environment))
     }
 
     /// From now on, until a sweep that begins later, what is missing is not believed to be gone.
     pub fn doubt(&self, since: Timestamp, reason: Arc<str>) {
-        self.write().doubt(since, reason);
+        self.seen.doubt(since, reason);
     }
 
     /// Whether something may follow from what is missing.
     pub fn trust(&self) -> Trust {
-        self.read().trust()
+        self.seen.trust()
     }
 
     /// How many environments were seen to have a droplet.
     pub fn count(&self) -> usize {
-        self.read().present().count()
+        self.seen.present(|present| present.count())
     }
 
     /// The environments that were seen to have a droplet, in no order.
     pub fn environments(&self) -> Vec<EnvironmentId> {
-        self.read().present().map(|(environment, _)| *environment).collect()
+        self.seen
+            .present(|present| present.map(|(environment, _)| *environment).collect())
     }
 
     /// Forgets an environment that there is no more.
     pub fn forget(&self, environment: EnvironmentId) {
-        self.write().forget(&environment);
+        self.seen.forget(&environment);
     }
 
     /// Every environment whose droplets change from now on.
     pub fn changes(&self) -> impl Stream<Item = Wake<EnvironmentId>> + Send + use<> {
-        self.shared.wakes.subscribe()
-    }
-
-    fn take(&self, sweep: Sweep<EnvironmentId, Arc<[Droplet]>>) {
-        let changed = self.write().sweep(sweep);
-        self.shared.wakes.wake(changed);
-    }
-
-    fn read(&self) -> RwLockReadGuard<'_, Memory<EnvironmentId, Arc<[Droplet]>>> {
-        self.shared.seen.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn write(&self) -> RwLockWriteGuard<'_, Memory<EnvironmentId, Arc<[Droplet]>>> {
-        self.shared.seen.write().unwrap_or_else(PoisonError::into_inner)
+        self.seen.changes()
     }
 }
 

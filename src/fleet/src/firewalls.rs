@@ -4,20 +4,23 @@
 //! what was read earlier, and a firewall that changed, came or went wakes its environment.
 
 use crate::{
-    memory::{Memory, Sweep, Swept, View},
+    memory::{Sweep, Swept, View},
     names::owner,
+    seen::{Loaded, Seen},
     spelling::normalised,
     trust::Trust,
-    wakes::Wakes,
 };
 use digitalocean::{Firewall, FirewallSpec, FirewallStatus};
 use futures::Stream;
 use jiff::Timestamp;
 use model::{EnvironmentId, InstallationId};
 use runtime::{Observation, Wake};
-use schema::{FleetRow, Standing};
+use schema::FleetRow;
 use serde::{Deserialize, Serialize};
-use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 /// A firewall as decisions see it. Replicas hand it to each other as JSON, so one of another version may lack a field.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,20 +48,12 @@ impl From<Firewall> for Known {
 pub struct Observed {
     /// The firewall.
     pub firewall: Observation<Arc<Known>>,
+    /// Since when it is as it is without being in force everywhere; `None` when it is in force, or nobody followed it.
+    pub settling_since: Option<Timestamp>,
     /// When that was read; `None` when it never was.
     pub read_at: Option<Timestamp>,
     /// Whether something may follow from what is missing.
     pub trust: Trust,
-}
-
-impl From<View<Arc<Known>>> for Observed {
-    fn from(view: View<Arc<Known>>) -> Self {
-        Self {
-            firewall: view.value,
-            read_at: view.read_at,
-            trust: view.trust,
-        }
-    }
 }
 
 /// The shared memory; a cheap clone.
@@ -70,8 +65,9 @@ pub struct Firewalls {
 #[derive(Debug)]
 struct Shared {
     installation: InstallationId,
-    seen: RwLock<Memory<String, Arc<Known>>>,
-    wakes: Wakes,
+    seen: Seen<String, Arc<Known>>,
+    /// Since when what is not in force yet is as it is.
+    settling: Mutex<HashMap<String, Timestamp>>,
 }
 
 impl Firewalls {
@@ -80,30 +76,61 @@ impl Firewalls {
         Self {
             shared: Arc::new(Shared {
                 installation,
-                seen: RwLock::default(),
-                wakes: Wakes::default(),
+                seen: Seen::default(),
+                settling: Mutex::default(),
             }),
         }
     }
 
     /// What is remembered of the firewall with this name.
     pub fn observed(&self, name: &str) -> Observed {
-        let seen = self.shared.seen.read().unwrap_or_else(PoisonError::into_inner);
-        seen.view(name).into()
+        let View { value, read_at, trust } = self.shared.seen.view(name);
+        let settling = matches!(&value, Observation::Present(known) if !known.settled);
+        Observed {
+            settling_since: if settling { self.settling().get(name).copied() } else { None },
+            firewall: value,
+            read_at,
+            trust,
+        }
     }
 
     /// Remembers one firewall, or that there is none of this name, as read at or after `read_at`. What comes back has the trust
-    /// of the moment.
+    /// of the moment. Whoever learns it works on it, and is not woken.
     pub fn learn(&self, name: &str, firewall: Option<Firewall>, read_at: Timestamp) -> Observed {
         let known = firewall.map(|firewall| Arc::new(Known::from(firewall)));
-        let mut seen = self.write();
-        // Whoever learns it works on it, and need not be woken.
-        seen.learn(name.to_owned(), known.clone(), read_at);
+        let settling_since = self.follow(name, known.as_deref(), read_at);
+        let (_, trust) = self.shared.seen.learn(name.to_owned(), known.clone(), read_at);
         Observed {
-            trust: if known.is_some() { Trust::Trusted } else { seen.trust() },
             firewall: known.map_or(Observation::Absent, Observation::Present),
+            settling_since,
             read_at: Some(read_at),
+            trust,
         }
+    }
+
+    /// Remembers a firewall that was read on the way. Whoever works on it is woken when it is another than was known.
+    pub(crate) fn pass_by(&self, name: &str, firewall: Firewall, read_at: Timestamp) {
+        let known = Arc::new(Known::from(firewall));
+        self.follow(name, Some(&known), read_at);
+        let (changed, _) = self.shared.seen.learn(name.to_owned(), Some(known), read_at);
+        if changed {
+            self.shared.seen.wake(owner(&self.shared.installation, name));
+        }
+    }
+
+    /// Since when it is as it is without being in force.
+    fn follow(&self, name: &str, next: Option<&Known>, read_at: Timestamp) -> Option<Timestamp> {
+        let before = self.shared.seen.view(name).value;
+        let mut settling = self.settling();
+        let Some(next) = next.filter(|known| !known.settled) else {
+            settling.remove(name);
+            return None;
+        };
+        let same = matches!(&before, Observation::Present(known) if !known.settled && known.spec == next.spec);
+        if !same {
+            settling.remove(name);
+        }
+        Some(*settling.entry(name.to_owned()).or_insert(read_at))
     }
 
     /// Takes one complete list of the account's firewalls, all of it believed, asked for at `began`. What was read since then is
@@ -113,12 +140,13 @@ impl Firewalls {
             let known = Known::from(firewall);
             (known.spec.name.clone(), Swept::Seen(Arc::new(known)))
         });
-        self.take(Sweep {
+        let sweep = Sweep {
             whole: true,
             keys: keys.collect(),
             began: Some(began),
             trust: Trust::Trusted,
-        });
+        };
+        self.shared.seen.take(sweep, |name| owner(&self.shared.installation, name));
     }
 
     /// Takes what a replica loaded.
@@ -129,52 +157,40 @@ impl Firewalls {
         began: Option<Timestamp>,
         trust: Trust,
     ) -> Result<(), serde_json::Error> {
-        let keys = rows.into_iter().map(|row| {
-            let swept = match row.standing {
-                Standing::Seen => Swept::Seen(Arc::new(serde_json::from_value(row.seen)?)),
-                Standing::Missing => Swept::Missing(Arc::new(serde_json::from_value(row.seen)?)),
-                Standing::Gone | Standing::Removed => Swept::Gone,
-            };
-            Ok((row.key, swept))
-        });
-        let keys = keys.collect::<Result<_, serde_json::Error>>()?;
-        self.take(Sweep {
+        let loaded = Loaded {
+            rows,
             whole,
-            keys,
             began,
             trust,
-        });
-        Ok(())
+        };
+        let one = |mut known: Vec<Known>| known.pop().map(Arc::new);
+        let owner = |name: &String| owner(&self.shared.installation, name);
+        self.shared.seen.load(loaded, |row| Some(row.key.clone()), one, owner)
     }
 
     /// Whether something may follow from what is missing.
     pub fn trust(&self) -> Trust {
-        let seen = self.shared.seen.read().unwrap_or_else(PoisonError::into_inner);
-        seen.trust()
+        self.shared.seen.trust()
+    }
+
+    /// How many are remembered.
+    pub fn count(&self) -> usize {
+        self.shared.seen.present(|present| present.count())
     }
 
     /// Every remembered firewall that is an environment's by its name.
     pub fn owned(&self) -> Vec<(EnvironmentId, Arc<Known>)> {
-        let seen = self.shared.seen.read().unwrap_or_else(PoisonError::into_inner);
-        let owned = seen.present();
-        owned
-            .filter_map(|(name, known)| Some((owner(&self.shared.installation, name)?, Arc::clone(known))))
-            .collect()
+        let owned = |(name, known): (&String, &Arc<Known>)| Some((owner(&self.shared.installation, name)?, Arc::clone(known)));
+        self.shared.seen.present(|present| present.filter_map(owned).collect())
     }
 
     /// The environments whose firewall changes from now on.
     pub fn changes(&self) -> impl Stream<Item = Wake<EnvironmentId>> + Send + use<> {
-        self.shared.wakes.subscribe()
+        self.shared.seen.changes()
     }
 
-    fn take(&self, sweep: Sweep<String, Arc<Known>>) {
-        let changed = self.write().sweep(sweep);
-        let owners = changed.iter().filter_map(|name| owner(&self.shared.installation, name));
-        self.shared.wakes.wake(owners);
-    }
-
-    fn write(&self) -> RwLockWriteGuard<'_, Memory<String, Arc<Known>>> {
-        self.shared.seen.write().unwrap_or_else(PoisonError::into_inner)
+    fn settling(&self) -> MutexGuard<'_, HashMap<String, Timestamp>> {
+        self.shared.settling.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -15,25 +15,32 @@
 pub mod breaker;
 pub mod confirm;
 pub mod droplets;
+mod firewall_looks;
 pub mod firewalls;
 mod follow;
+pub mod freshness;
 pub mod ledger;
 mod looks;
 mod memory;
 pub mod names;
 pub mod read;
+mod seen;
 pub mod spelling;
 mod survey;
 mod sweep;
+mod together;
 mod trust;
 mod wakes;
 
 pub use breaker::Limits;
 pub use droplets::{Droplet, DropletState, Fleet, Mark, Sighting};
+pub use firewall_looks::FirewallLooks;
 pub use firewalls::Firewalls;
-pub use looks::{LookError, Looks};
+pub use freshness::{Freshness, Need};
+pub use looks::Looks;
 pub use survey::Survey;
 pub use sweep::{Config, SweepError};
+pub use together::LookError;
 pub use trust::Trust;
 pub use wakes::Wakes;
 

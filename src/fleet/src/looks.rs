@@ -1,45 +1,32 @@
 //! Looks: fresh reads of single environments' droplets, as few requests as they can be.
 //!
-//! ```text
-//!  one asks                      a list by its environment's tag
-//!  more ask while that goes on   they wait, and are served together: by one list of the whole installation when that takes fewer
-//!                                requests than a list for each
-//! ```
-//!
-//! Owns: which list serves whom, and what counts as having looked. Must not: decide. Promises: a list that serves somebody began
-//! after they asked; "absent" was said by the list and by a `GET` of every id that is known; when many known droplets are not
-//! there at once, that is not believed before the next sweep.
+//! Owns: what counts as having looked. Must not: decide. Promises: "absent" was said by a list that began after it was asked for, and
+//! by a `GET` of every id that is known; when many known droplets are not there at once, that is not believed before the next sweep.
 
 use crate::{
     breaker::Limits,
     droplets::{Droplet, Fleet, Sighting},
+    freshness::Freshness,
     read::{known, seen},
+    together::{LookError, Reads, Together},
 };
-use digitalocean::{Client, DropletFilter, Error};
-use futures::future::join_all;
+use digitalocean::{Budget, Call, Client, DropletFilter, Error, Priority};
 use jiff::Timestamp;
 use model::{EnvironmentDesiredState, EnvironmentId, EnvironmentRecord, InstallationId, record::Subject, tags};
 use runtime::Observation;
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
-use tokio::{
-    sync::oneshot,
-    time::{Instant, sleep_until},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 /// What one request of a list brings.
-const PAGE: usize = 200;
-
-/// Why a look failed. Shared by all whom the same list was to serve.
-pub type LookError = Arc<Error>;
+pub(crate) const PAGE: usize = 200;
 
 /// Looks at droplets; a cheap clone, one for each process.
 #[derive(Clone, Debug)]
 pub struct Looks {
     shared: Arc<Shared>,
+    together: Arc<Together<Lists>>,
 }
 
 #[derive(Debug)]
@@ -48,44 +35,39 @@ struct Shared {
     installation: InstallationId,
     fleet: Fleet,
     limits: Limits,
-    queue: Mutex<Queue>,
     /// Wanted environments whose droplets were found gone, and when.
     gone: Mutex<HashMap<EnvironmentId, Timestamp>>,
-}
-
-#[derive(Debug, Default)]
-struct Queue {
-    waiting: Vec<Waiting>,
-    /// Somebody is serving it.
-    served: bool,
-}
-
-#[derive(Debug)]
-struct Waiting {
-    environment: EnvironmentId,
-    answer: oneshot::Sender<Result<Vec<digitalocean::Droplet>, LookError>>,
 }
 
 impl Looks {
     /// Nobody looks yet. What is seen is told to `fleet`.
     pub fn new(client: Client, installation: InstallationId, fleet: Fleet, limits: Limits) -> Self {
-        Self {
-            shared: Arc::new(Shared {
-                client,
-                installation,
-                fleet,
-                limits,
-                queue: Mutex::default(),
-                gone: Mutex::default(),
-            }),
+        let shared = Arc::new(Shared {
+            client,
+            installation,
+            fleet,
+            limits,
+            gone: Mutex::default(),
+        });
+        let together = Together::new(Lists(Arc::clone(&shared)));
+        Self { shared, together }
+    }
+
+    /// An environment's droplets, as whoever is about to act has to know them: what was read a moment ago, where that serves, else
+    /// read anew.
+    pub async fn recent(&self, record: &EnvironmentRecord) -> Result<Sighting, LookError> {
+        let sighting = self.shared.fleet.sighting(record.id());
+        if Freshness::of(self.shared.client.budget()).droplets_serve(record, &sighting, Timestamp::now()) {
+            return Ok(sighting);
         }
+        self.droplets(record).await
     }
 
     /// Reads an environment's droplets: a list, and a `GET` of each id that the record knows and the list lacks.
     pub async fn droplets(&self, record: &EnvironmentRecord) -> Result<Sighting, LookError> {
         let began = Timestamp::now();
         let (id, known, installation) = (record.id(), known(record), &self.shared.installation);
-        let listed = self.list(id).await?;
+        let listed = self.together.ask(id).await?;
         let mut droplets: Vec<Droplet> = listed.iter().map(|droplet| seen(droplet, id, installation)).collect();
         for wanted in known.into_iter().flatten() {
             if droplets.iter().any(|droplet| droplet.id == wanted) {
@@ -104,84 +86,73 @@ impl Looks {
         }
         Ok(self.shared.fleet.learn(id, droplets, began))
     }
+}
 
-    /// A list that began after this was called, of at least what carries the environment's tag.
-    async fn list(&self, environment: EnvironmentId) -> Result<Vec<digitalocean::Droplet>, LookError> {
-        let (answer, listed) = oneshot::channel();
-        let serve = {
-            let mut queue = self.shared.queue();
-            queue.waiting.push(Waiting { environment, answer });
-            !std::mem::replace(&mut queue.served, true)
+/// Lists of droplets.
+#[derive(Debug)]
+struct Lists(Arc<Shared>);
+
+impl Reads for Lists {
+    type Ask = EnvironmentId;
+    type Answer = Vec<digitalocean::Droplet>;
+
+    fn budget(&self) -> &Budget {
+        self.0.client.budget()
+    }
+
+    fn pages(&self) -> usize {
+        self.0.fleet.count() / PAGE + 1
+    }
+
+    async fn one(&self, environment: &EnvironmentId) -> Result<Self::Answer, Error> {
+        let filter = DropletFilter::Tag(tags::environment(*environment));
+        self.0.client.droplet_list(&filter).await
+    }
+
+    async fn all(&self, asks: &[EnvironmentId]) -> Result<Vec<Self::Answer>, Error> {
+        let began = Timestamp::now();
+        let filter = DropletFilter::Tag(tags::installation(&self.0.installation));
+        // Creates may wait for it too.
+        let client = self.0.client.reading_for(Priority::Create);
+        let mut owned: HashMap<EnvironmentId, Vec<digitalocean::Droplet>> = HashMap::new();
+        for droplet in client.droplet_list(&filter).await? {
+            if let Some(owner) = tags::owner(droplet.tags.iter().map(String::as_str), &self.0.installation) {
+                owned.entry(owner).or_default().push(droplet);
+            }
+        }
+        let answers = asks
+            .iter()
+            .map(|environment| owned.remove(environment).unwrap_or_default())
+            .collect();
+        self.0.remember(&owned, began);
+        Ok(answers)
+    }
+
+    fn wait(&self, retry_at: Timestamp) -> Error {
+        let call = Call {
+            method: "GET",
+            endpoint: "/v2/droplets",
         };
-        if serve {
-            // In a task of its own: the pass that began it may be given up while others wait.
-            tokio::spawn(Arc::clone(&self.shared).serve());
-        }
-        match listed.await {
-            Ok(listed) => listed,
-            // The task ended without an answer: the process is going.
-            Err(_) => std::future::pending().await,
-        }
+        Error::RateLimited { call, retry_at }
     }
 }
 
 impl Shared {
-    /// Serves whoever waits until nobody does.
-    async fn serve(self: Arc<Self>) {
-        let mut spare = Instant::now();
-        loop {
-            let count = self.queue().waiting.len();
-            // An estimate is enough: either way everybody is served.
-            let pages = self.fleet.count() / PAGE + 1;
-            let together = count > pages;
-            if together {
-                // A list of everything is many requests; they are spread, and who asks meanwhile is served too.
-                sleep_until(spare).await;
-                spare = Instant::now() + Duration::from_secs(u64::try_from(pages).unwrap_or(u64::MAX));
-            }
-            let waiting = {
-                let mut queue = self.queue();
-                if queue.waiting.is_empty() {
-                    queue.served = false;
-                    return;
-                }
-                std::mem::take(&mut queue.waiting)
+    /// Remembers what a list of everything showed of those who did not ask, where it lacks nothing that was known of them.
+    fn remember(&self, owned: &HashMap<EnvironmentId, Vec<digitalocean::Droplet>>, began: Timestamp) {
+        for (environment, listed) in owned {
+            let Observation::Present(before) = self.fleet.sighting(*environment).droplets else {
+                continue;
             };
-            if together {
-                self.serve_together(waiting).await;
-            } else {
-                join_all(waiting.into_iter().map(|waiting| self.serve_one(waiting))).await;
-            }
-        }
-    }
-
-    async fn serve_one(&self, waiting: Waiting) {
-        let filter = DropletFilter::Tag(tags::environment(waiting.environment));
-        let listed = self.client.droplet_list(&filter).await;
-        // Whoever asked may have been given up.
-        let _ = waiting.answer.send(listed.map_err(Arc::new));
-    }
-
-    async fn serve_together(&self, waiting: Vec<Waiting>) {
-        let filter = DropletFilter::Tag(tags::installation(&self.installation));
-        match self.client.droplet_list(&filter).await {
-            Ok(listed) => {
-                let mut owned: HashMap<EnvironmentId, Vec<digitalocean::Droplet>> = HashMap::new();
-                for droplet in listed {
-                    if let Some(owner) = tags::owner(droplet.tags.iter().map(String::as_str), &self.installation) {
-                        owned.entry(owner).or_default().push(droplet);
-                    }
-                }
-                for Waiting { environment, answer } in waiting {
-                    let listed = owned.get(&environment).cloned().unwrap_or_default();
-                    let _ = answer.send(Ok(listed));
-                }
-            }
-            Err(error) => {
-                let error = Arc::new(error);
-                for Waiting { answer, .. } in waiting {
-                    let _ = answer.send(Err(Arc::clone(&error)));
-                }
+            let droplets: Vec<Droplet> = listed
+                .iter()
+                .map(|droplet| seen(droplet, *environment, &self.installation))
+                .collect();
+            if before
+                .iter()
+                .all(|known| droplets.iter().any(|droplet| droplet.id == known.id))
+            {
+                self.fleet.learn(*environment, droplets, began);
             }
         }
     }
@@ -211,10 +182,6 @@ impl Shared {
             );
             self.fleet.doubt(now, reason.into());
         }
-    }
-
-    fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

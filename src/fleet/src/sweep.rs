@@ -125,7 +125,7 @@ impl Sweeper {
                 // Whoever works on a firewall reads it.
                 FleetKind::Firewalls => None,
             };
-            if last.began.elapsed() < pause(self.config.every, self.config.limits.pause, last, stir) {
+            if last.began.elapsed() < self.pause(last, stir) {
                 return Ok(());
             }
         }
@@ -145,6 +145,19 @@ impl Sweeper {
             withheld,
         });
         Ok(())
+    }
+
+    fn pause(&self, last: Last, stir: Option<SignedDuration>) -> Duration {
+        let budget = self.source.budget();
+        // While requests are short, those who wait for something under way wait for the next sweep.
+        let stir = stir.filter(|_| !budget.is_short());
+        pause(
+            self.config.every,
+            self.config.limits.pause,
+            budget.spread(last.pages),
+            last.withheld,
+            stir,
+        )
     }
 
     /// The sweep of whoever had the lease before: who takes it over need not sweep at once.
@@ -288,15 +301,20 @@ fn ledger_with(mut ledger: Ledger, publication: FleetPublication) -> Ledger {
 }
 
 /// How long after a sweep the next one is due. While something young is under way, one sweep spares each of those who wait for it
-/// a look of its own; but a large fleet costs many requests, so it is swept no faster than a page a second.
-fn pause(every: Duration, confirming: SignedDuration, last: Last, stir: Option<SignedDuration>) -> Duration {
+/// a look of its own; but a large fleet costs many requests, so they are spread over time.
+fn pause(
+    every: Duration,
+    confirming: SignedDuration,
+    spread: Duration,
+    withheld: bool,
+    stir: Option<SignedDuration>,
+) -> Duration {
     let (soonest, latest) = (SignedDuration::from_secs(2), SignedDuration::from_secs(30));
     let patience = stir.map(|age| (age / 4).clamp(soonest, latest));
-    let confirming = last.withheld.then_some(confirming);
+    let confirming = withheld.then_some(confirming);
     let wanted = [patience, confirming].into_iter().flatten().min();
-    let pages = Duration::from_secs(u64::try_from(last.pages).unwrap_or(u64::MAX));
     let wanted = wanted.map_or(every, |wanted| Duration::try_from(wanted).unwrap_or(every));
-    wanted.max(pages).min(every)
+    wanted.max(spread).min(every)
 }
 
 /// Tells operators when lists begin or cease to be believed.
@@ -327,25 +345,20 @@ mod tests {
     #[test]
     fn a_sweep_is_due_sooner_while_something_is_under_way() {
         let every = Duration::from_mins(1);
-        let last = |pages, withheld| Last {
-            began: Instant::now(),
-            pages,
-            withheld,
-        };
         let secs = SignedDuration::from_secs;
         let cases = [
-            (last(1, false), None, 60),
-            (last(1, false), Some(secs(0)), 2),
-            (last(1, false), Some(secs(40)), 10),
-            (last(1, false), Some(secs(4_000)), 30),
-            (last(25, false), Some(secs(0)), 25),
-            (last(500, false), Some(secs(0)), 60),
-            (last(1, true), None, 10),
-            (last(1, true), Some(secs(0)), 2),
+            (1, false, None, 60),
+            (1, false, Some(secs(0)), 2),
+            (1, false, Some(secs(40)), 10),
+            (1, false, Some(secs(4_000)), 30),
+            (25, false, Some(secs(0)), 25),
+            (500, false, Some(secs(0)), 60),
+            (1, true, None, 10),
+            (1, true, Some(secs(0)), 2),
         ];
-        for (last, stir, expected) in cases {
-            let found = pause(every, secs(10), last, stir);
-            assert_eq!(found, Duration::from_secs(expected), "{last:?} {stir:?}");
+        for (spread, withheld, stir, expected) in cases {
+            let found = pause(every, secs(10), Duration::from_secs(spread), withheld, stir);
+            assert_eq!(found, Duration::from_secs(expected), "{spread} {withheld} {stir:?}");
         }
     }
 }

@@ -301,9 +301,14 @@ impl<'a> Scene<'a> {
             .is_some_and(|heard| self.now.duration_since(heard) > self.policy.silence())
     }
 
-    /// Follows something under way for `age`: whether what was seen is too old for it, and when to look again.
+    /// Follows something under way for `age`: whether what was seen is too old for it, and when to look again. While requests are
+    /// short the sweeps look for all, unless they don't.
     pub(super) fn watch(&self, age: SignedDuration) -> (Option<Action>, SignedDuration) {
-        let patience = self.policy.patience(age);
+        let patience = if self.observed.short {
+            self.policy.fleet_max_age / 2
+        } else {
+            self.policy.patience(age)
+        };
         let age = self.read_age();
         if age >= patience {
             (Some(Action::Look), patience)

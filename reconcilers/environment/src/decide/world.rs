@@ -226,6 +226,7 @@ impl World {
                 Some(inside) => Membership::Known(inside.iter().copied().collect()),
             },
             short_until: self.short_until,
+            short: self.short_until.is_some_and(|until| until > self.now),
         }
     }
 

@@ -158,11 +158,13 @@ fn seen(firewall: Observation<Known>) -> Observed {
                 Observation::Absent => Observation::Absent,
                 Observation::Present(known) => Observation::Present(Arc::new(known)),
             },
+            settling_since: None,
             read_at: Some(noon()),
             trust: Trust::Trusted,
         },
         droplet: Observation::Unknown,
         base: Observation::Present(true),
+        short: false,
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{
     names,
     read::seen,
 };
-use digitalocean::{Client, DropletFilter, Error};
+use digitalocean::{Budget, Client, DropletFilter, Error, Priority};
 use model::{InstallationId, tags};
 use schema::{FleetKind, FleetRow};
 use serde_json::Value;
@@ -24,10 +24,15 @@ pub(crate) struct Source {
 impl Source {
     pub(crate) fn new(client: Client, installation: InstallationId, kind: FleetKind) -> Self {
         Self {
-            client,
+            // Everybody waits for a sweep, creates too.
+            client: client.reading_for(Priority::Create),
             installation,
             kind,
         }
+    }
+
+    pub(crate) fn budget(&self) -> &Budget {
+        self.client.budget()
     }
 
     pub(crate) fn kind(&self) -> FleetKind {

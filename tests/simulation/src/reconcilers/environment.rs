@@ -189,7 +189,7 @@ impl Reconciler for EnvironmentModel {
         let sighting = match read {
             Read::Cached => self.0.fleet.sighting(*key),
             Read::Authoritative => {
-                let sighting = looks::droplets(&self.0, *key, desired).await?;
+                let sighting = looks::recent(&self.0, *key, desired).await?;
                 self.follow_resize(*key).await?;
                 self.ask_standing(*key, desired).await?;
                 sighting

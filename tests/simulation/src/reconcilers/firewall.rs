@@ -6,11 +6,11 @@ use digitalocean::{Firewall, FirewallSpec};
 use firewall_reconciler::{
     Observed,
     action::{Action, CloudAction},
-    decide,
+    decide, observe,
 };
-use fleet::{firewalls, names};
+use fleet::{Freshness, firewalls, names};
 use jiff::Timestamp;
-use model::{DropletId, EnvironmentId, EnvironmentRecord, record::Subject};
+use model::{DropletId, EnvironmentId, EnvironmentRecord};
 use runtime::{Clock, Error, Failure, Observation, Plan, Read, Reconciler};
 use schema::FirewallState;
 use std::{collections::BTreeSet, sync::Arc};
@@ -28,13 +28,30 @@ impl FirewallModel {
         names::environment(&self.0.setup.installation, id)
     }
 
-    /// `observe::one`: by its id where that is known, else among its droplet's, else among all.
-    async fn read(
-        &self,
-        id: EnvironmentId,
-        recorded: Option<String>,
-        droplet: Option<DropletId>,
-    ) -> Result<(firewalls::Observed, Observation<()>), Error> {
+    /// `Sources::read`: what is remembered where that serves, else from the cloud.
+    async fn observed(&self, id: EnvironmentId, record: &EnvironmentRecord) -> Result<Observed, Error> {
+        let remembered = self.0.firewalls.observed(&self.name(id));
+        let firewall = if Freshness::default().firewall_serves(observe::need(Some(record)), &remembered, self.0.now()) {
+            remembered
+        } else {
+            let recorded = record.firewall.as_ref().and_then(|recorded| recorded.id.clone());
+            self.read(id, recorded).await?
+        };
+        let droplet = match observe::droplet(Some(record)) {
+            Some(droplet) if !observe::applies(&firewall, droplet) => self.droplet(id, droplet).await?,
+            Some(_) | None => Observation::Unknown,
+        };
+        Ok(Observed {
+            firewall,
+            droplet,
+            // The base firewall is no part of a story.
+            base: Observation::Present(true),
+            short: false,
+        })
+    }
+
+    /// `FirewallLooks::read`: by its id where that is known, else among all.
+    async fn read(&self, id: EnvironmentId, recorded: Option<String>) -> Result<firewalls::Observed, Error> {
         let (began, name) = (self.0.now(), self.name(id));
         let remembered = match self.0.firewalls.observed(&name).firewall {
             Observation::Present(known) => Some(known.id.clone()),
@@ -47,38 +64,33 @@ impl FirewallModel {
             });
             found = got.await?.filter(|firewall| firewall.spec.name == name);
         }
-        let mut there = Observation::Unknown;
-        if let Some(droplet) = droplet {
-            let attached = found
-                .as_ref()
-                .is_some_and(|firewall| firewall.spec.droplet_ids.contains(&droplet.0));
-            if !attached {
-                let asked = self
-                    .0
-                    .read_cloud(format!("list the firewalls of droplet {droplet}"), move |world| {
-                        world.cloud.firewalls_of(world.now, droplet.0)
-                    });
-                match asked.await? {
-                    Ok(listed) => {
-                        there = Observation::Present(());
-                        found = found.or_else(|| listed.into_iter().find(|firewall| firewall.spec.name == name));
-                    }
-                    Err(_) => there = Observation::Absent,
-                }
-            }
-        }
         if found.is_none() {
             let listed = self
                 .0
                 .read_cloud("list all firewalls".to_owned(), |world| world.cloud.firewall_list(world.now));
             found = listed.await?.into_iter().find(|firewall| firewall.spec.name == name);
         }
-        Ok((self.0.firewalls.learn(&name, found, began), there))
+        Ok(self.0.firewalls.learn(&name, found, began))
     }
 
-    async fn request(&self, id: EnvironmentId, action: &CloudAction) -> Result<(), Error> {
+    /// Whether its droplet is there: it is only asked for when it is not in sight.
+    async fn droplet(&self, id: EnvironmentId, droplet: DropletId) -> Result<Observation<()>, Error> {
+        if observe::in_sight(&self.0.fleet, id, droplet) == Observation::Present(()) {
+            return Ok(Observation::Present(()));
+        }
+        let got = self.0.read_cloud(format!("get droplet {droplet}"), move |world| {
+            world.cloud.get(world.now, droplet.0).is_ok()
+        });
+        Ok(if got.await? {
+            Observation::Present(())
+        } else {
+            Observation::Absent
+        })
+    }
+
+    async fn request(&self, id: EnvironmentId, recorded: Option<String>, action: &CloudAction) -> Result<(), Error> {
         match action {
-            CloudAction::Look { .. } => self.read(id, None, None).await.map(drop),
+            CloudAction::Look { .. } => self.read(id, recorded).await.map(drop),
             // The environment's firewall applies by id and names no tag.
             CloudAction::EnsureTag { .. } => Ok(()),
             CloudAction::Create { spec, .. } => self.create(id, spec).await,
@@ -124,7 +136,7 @@ impl FirewallModel {
                 Ok(())
             }
             Err(Refusal::Duplicate) => {
-                self.read(id, None, None).await?;
+                self.read(id, None).await?;
                 Err(Error::retriable("FirewallExists", "it is there already"))
             }
             Err(_) => Err(Error::retriable("DigitalOceanInvalid", "the droplet is not known yet")),
@@ -181,19 +193,16 @@ impl Reconciler for FirewallModel {
     }
 
     async fn observe(&self, key: &EnvironmentId, desired: &Arc<EnvironmentRecord>, read: Read) -> Result<Observed, Error> {
-        // The base firewall is no part of a story.
-        let base = Observation::Present(true);
         match read {
             Read::Cached => Ok(Observed {
                 firewall: self.0.firewalls.observed(&self.name(*key)),
-                droplet: Observation::Unknown,
-                base,
+                droplet: observe::droplet(Some(desired)).map_or(Observation::Unknown, |droplet| {
+                    observe::in_sight(&self.0.fleet, *key, droplet)
+                }),
+                base: Observation::Present(true),
+                short: false,
             }),
-            Read::Authoritative => {
-                let recorded = desired.firewall.as_ref().and_then(|recorded| recorded.id.clone());
-                let (firewall, droplet) = self.read(*key, recorded, droplet(desired)).await?;
-                Ok(Observed { firewall, droplet, base })
-            }
+            Read::Authoritative => self.observed(*key, desired).await,
         }
     }
 
@@ -201,7 +210,7 @@ impl Reconciler for FirewallModel {
         decide::decide(&self.0.setup.firewalls, desired, observed, now)
     }
 
-    async fn act(&self, key: &EnvironmentId, _: &Arc<EnvironmentRecord>, action: &Action) -> Result<(), Error> {
+    async fn act(&self, key: &EnvironmentId, desired: &Arc<EnvironmentRecord>, action: &Action) -> Result<(), Error> {
         let (id, fence) = (*key, self.0.fence(*key)?);
         match action {
             Action::Announce {
@@ -237,7 +246,10 @@ impl Reconciler for FirewallModel {
                 });
                 forgotten.await
             }
-            Action::Cloud(action) => self.request(id, action).await,
+            Action::Cloud(action) => {
+                let recorded = desired.firewall.as_ref().and_then(|recorded| recorded.id.clone());
+                self.request(id, recorded, action).await
+            }
         }
     }
 
@@ -258,12 +270,5 @@ impl Reconciler for FirewallModel {
                 .firewall_state_write(world.now, &fence, id, (state, reason, message))
         });
         written.await
-    }
-}
-
-fn droplet(record: &EnvironmentRecord) -> Option<DropletId> {
-    match &record.subject {
-        Subject::Row(row) => row.status.droplet_id,
-        Subject::Tombstone(tombstone) => tombstone.droplet_id,
     }
 }

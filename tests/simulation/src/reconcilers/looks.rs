@@ -1,9 +1,18 @@
 //! Reading droplets. Mirrors `fleet::read`: the list, and a `GET` of every id that is known and not listed.
 
 use crate::process::Process;
-use fleet::{Sighting, read};
+use fleet::{Freshness, Sighting, read};
 use model::{DropletId, EnvironmentId, EnvironmentRecord, tags};
 use runtime::{Clock, Error};
+
+/// What serves whoever is about to act: what is remembered where that is good enough, else what is read.
+pub(crate) async fn recent(process: &Process, id: EnvironmentId, record: &EnvironmentRecord) -> Result<Sighting, Error> {
+    let sighting = process.fleet.sighting(id);
+    if Freshness::default().droplets_serve(record, &sighting, process.now()) {
+        return Ok(sighting);
+    }
+    droplets(process, id, record).await
+}
 
 /// Reads one environment's droplets, and remembers them.
 pub(crate) async fn droplets(process: &Process, id: EnvironmentId, record: &EnvironmentRecord) -> Result<Sighting, Error> {

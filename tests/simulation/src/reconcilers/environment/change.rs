@@ -29,6 +29,7 @@ impl EnvironmentModel {
             }),
             project: Membership::Unmanaged,
             short_until: None,
+            short: false,
         }
     }
 
