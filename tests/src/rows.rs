@@ -144,7 +144,7 @@ impl Rows {
              where relkind = 'r' and relnamespace in ('public'::regnamespace, 'auth'::regnamespace, 'toolplane'::regnamespace)";
         let query = self.sql.must(tables).await;
         let rows = self.sql.must(&format!("{query} order by 1, 3")).await;
-        assert!(rows.contains("account_tool_environments"), "{rows}");
+        assert!(rows.contains("tool_catalog"), "{rows}");
         rows
     }
 

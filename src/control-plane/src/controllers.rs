@@ -41,25 +41,7 @@ pub(crate) fn start_controllers(prepared: &Prepared, keeper: &LeaseKeeper, parts
     let sweeps = sweeps(prepared, keeper, outside.fleet.clone(), outside.firewalls.clone());
     starting.run("fleet sweeps", move |shutdown| sweeps.run(shutdown).boxed());
 
-    let orphans = reconcilers::orphans(prepared, keeper, outside.fleet.clone(), records.clone());
-    let wakes = orphans.wakes(prepared.config.fleet_sweep);
-    let orphans = starting.controller(Arc::new(orphans)).wakes(wakes);
-    starting.control(orphans, std::future::ready(()));
-
-    let environments = Arc::new(reconcilers::environments(
-        prepared,
-        keeper,
-        outside.fleet.clone(),
-        records.clone(),
-    ));
-    let listening = Arc::clone(&environments);
-    starting.run("heartbeats", move |shutdown| listening.background(shutdown).boxed());
-    let wakes = environments.wakes();
-    let environments = starting
-        .controller(environments)
-        .wakes(record_reflector.subscribe())
-        .wakes(wakes);
-    starting.control(environments, std::future::ready(()));
+    starting.environments(&outside, &records, record_reflector.subscribe());
 
     let instances = Arc::new(reconcilers::instances(prepared, keeper, records.clone(), catalog.clone()));
     let wakes = instance_reconciler::catalog_wakes(catalog_reflector.subscribe(), records.clone());
@@ -132,6 +114,27 @@ impl Starting<'_> {
 
     fn reflect<S: runtime::Source + Send + 'static>(&mut self, name: &'static str, reflector: Reflector<S>) {
         self.run(name, move |shutdown| reflector.run(shutdown).boxed());
+    }
+
+    /// Droplets: those of environments on record, and those of none.
+    fn environments(
+        &mut self,
+        outside: &Outside,
+        records: &Store<EnvironmentId, EnvironmentRecord>,
+        changed: Subscription<EnvironmentId>,
+    ) {
+        let orphans = reconcilers::orphans(self.prepared, self.keeper, outside.fleet.clone(), records.clone());
+        let wakes = orphans.wakes(self.prepared.config.fleet_sweep);
+        let orphans = self.controller(Arc::new(orphans)).wakes(wakes);
+        self.control(orphans, std::future::ready(()));
+
+        let fleet = outside.fleet.clone();
+        let environments = Arc::new(reconcilers::environments(self.prepared, self.keeper, fleet, records.clone()));
+        let listening = Arc::clone(&environments);
+        self.run("heartbeats", move |shutdown| listening.background(shutdown).boxed());
+        let wakes = environments.wakes();
+        let environments = self.controller(environments).wakes(changed).wakes(wakes);
+        self.control(environments, std::future::ready(()));
     }
 
     /// The firewall of each environment and the one that all droplets share, over one memory of what DigitalOcean has.

@@ -31,38 +31,9 @@ pub(crate) async fn what_is_changed_is_put_back(mut rehearsal: Rehearsal) {
     rehearsal.start().await;
     let (environment, instance) = running(&rehearsal).await;
     let droplet = rehearsal.droplet(&environment).await;
-    let name = tags::droplet_name(environment.parse().unwrap());
     until_in_project(&rehearsal, &project, droplet).await;
 
-    let rename = DropletAction::Rename {
-        name: "mine-now".to_owned(),
-    };
-    act(&rehearsal, droplet, rename).await;
-    rehearsal
-        .until_droplet_is(droplet, "called something else", |seen| seen.name == "mine-now")
-        .await;
-    rehearsal
-        .until_droplet_is(droplet, "called as before", |seen| seen.name == name)
-        .await;
-
-    for tag in [
-        tags::installation(rehearsal.installation()),
-        tags::environment(environment.parse().unwrap()),
-    ] {
-        let resource = [Resource::droplet(droplet)];
-        rehearsal.console.tag_resources_remove(&tag, &resource).await.unwrap();
-        rehearsal
-            .until_droplet_is(droplet, "tagged again", |seen| seen.has_tag(&tag))
-            .await;
-    }
-
-    act(&rehearsal, droplet, DropletAction::PowerOff).await;
-    rehearsal
-        .until_droplet_is(droplet, "off", |seen| seen.status == DropletStatus::Off)
-        .await;
-    rehearsal
-        .until_droplet_is(droplet, "on again", |seen| seen.status == DropletStatus::Active)
-        .await;
+    the_droplet_is_changed(&rehearsal, &environment, droplet).await;
 
     // Moves are seen seldom, and after each start.
     rehearsal.stop().await;
@@ -89,6 +60,40 @@ pub(crate) async fn what_is_changed_is_put_back(mut rehearsal: Rehearsal) {
             "{cause:?} is not among {causes:?}"
         );
     }
+}
+
+/// Another name, no tags, no power: each comes back.
+async fn the_droplet_is_changed(rehearsal: &Rehearsal, environment: &str, droplet: u64) {
+    let name = tags::droplet_name(environment.parse().unwrap());
+    let rename = DropletAction::Rename {
+        name: "mine-now".to_owned(),
+    };
+    act(rehearsal, droplet, rename).await;
+    rehearsal
+        .until_droplet_is(droplet, "called something else", |seen| seen.name == "mine-now")
+        .await;
+    rehearsal
+        .until_droplet_is(droplet, "called as before", |seen| seen.name == name)
+        .await;
+
+    for tag in [
+        tags::installation(rehearsal.installation()),
+        tags::environment(environment.parse().unwrap()),
+    ] {
+        let resource = [Resource::droplet(droplet)];
+        rehearsal.console.tag_resources_remove(&tag, &resource).await.unwrap();
+        rehearsal
+            .until_droplet_is(droplet, "tagged again", |seen| seen.has_tag(&tag))
+            .await;
+    }
+
+    act(rehearsal, droplet, DropletAction::PowerOff).await;
+    rehearsal
+        .until_droplet_is(droplet, "off", |seen| seen.status == DropletStatus::Off)
+        .await;
+    rehearsal
+        .until_droplet_is(droplet, "on again", |seen| seen.status == DropletStatus::Active)
+        .await;
 }
 
 /// A project beside the default one; gives its id.

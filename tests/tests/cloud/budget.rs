@@ -15,21 +15,24 @@ use std::{
 use tokio_util::task::AbortOnDropHandle;
 
 /// Requests a minute, and how long a minute is.
-const LIMIT: u32 = 40;
-const MINUTE: Duration = Duration::from_secs(4);
+const A_MINUTE: u32 = 40;
+const MINUTE: Duration = Duration::from_secs(3);
+/// Requests an hour, and how long an hour is.
+const AN_HOUR: u32 = 100;
+const HOUR: Duration = Duration::from_secs(9);
 
 /// The limits as small as they can be, at both ends; sweeps are not to need all of them.
 fn shorten(rehearsal: &mut Rehearsal) {
-    let (minute, hour) = (MINUTE.as_millis() as u64, MINUTE.as_millis() as u64 * 60);
+    let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap();
     rehearsal.simulator.configure(|settings| {
-        (settings.requests_per_minute, settings.requests_per_hour) = (LIMIT, LIMIT * 20);
-        (settings.minute_ms, settings.hour_ms) = (minute, hour);
+        (settings.requests_per_minute, settings.minute_ms) = (A_MINUTE, milliseconds(MINUTE));
+        (settings.requests_per_hour, settings.hour_ms) = (AN_HOUR, milliseconds(HOUR));
     });
     rehearsal.config.digitalocean.budget = Budget::new(BudgetConfig {
-        per_minute: NonZeroU32::new(LIMIT).unwrap(),
-        per_hour: NonZeroU32::new(LIMIT * 20).unwrap(),
+        per_minute: NonZeroU32::new(A_MINUTE).unwrap(),
+        per_hour: NonZeroU32::new(AN_HOUR).unwrap(),
         minute: MINUTE,
-        hour: MINUTE * 60,
+        hour: HOUR,
         margin: MINUTE / 60,
         patience: MINUTE / 6,
     });
@@ -38,7 +41,7 @@ fn shorten(rehearsal: &mut Rehearsal) {
 
 /// Somebody reads as much as the replica's budget gives; counts what it does not.
 fn read_all_the_time(client: &Client, shed: &Arc<AtomicU64>) -> Vec<AbortOnDropHandle<()>> {
-    let readers = (0..LIMIT).map(|_| {
+    let readers = (0..A_MINUTE).map(|_| {
         let (client, shed) = (client.clone(), Arc::clone(shed));
         AbortOnDropHandle::new(tokio::spawn(async move {
             loop {
@@ -78,33 +81,22 @@ pub(crate) async fn while_requests_are_short_rows_say_until_when(mut rehearsal: 
     for _ in 0..4 {
         environments.push(rehearsal.rows.insert_environment().await);
     }
-    rehearsal
-        .rows
-        .sql
-        .must(&format!(
-            "update account_tool_environments set desired_state = 'deleted' where id = '{first}'"
-        ))
-        .await;
+    let disable = format!("update account_tool_environments set desired_state = 'deleted' where id = '{first}'");
+    rehearsal.rows.sql.must(&disable).await;
 
     // 2. A row that waits says until when, and so do the commands.
-    let waiting = eventually("a row that waits for requests", || async {
-        for environment in &environments {
-            let row = rehearsal.rows.environment(environment).await;
-            if condition(&row, "BudgetAvailable")["status"] == "False" {
-                return Ok(environment.clone());
-            }
-        }
-        Err(budget.status())
+    let said = eventually("the row and the commands to tell of a wait", || {
+        told(&rehearsal, &environments)
     })
     .await;
-    let said = eventually("the commands to tell of it", || told(&rehearsal, &waiting)).await;
     assert!(said.promised > said.since, "{} is no time to come", said.promised);
 
     // 3. What goes first is done while reads wait.
     eventually("the delete and the creates", || async {
         let droplets = rehearsal.simulator.droplets();
         let gone = droplets.iter().all(|droplet| droplet.id != doomed);
-        if gone && droplets.len() == environments.len() {
+        let done = gone && droplets.len() == environments.len();
+        if done {
             Ok(())
         } else {
             Err((droplets.len(), budget.status()))
@@ -115,12 +107,17 @@ pub(crate) async fn while_requests_are_short_rows_say_until_when(mut rehearsal: 
 
     // 4. There are requests again.
     drop(readers);
-    for environment in &environments {
+    all_is_well(&rehearsal, &environments).await;
+    rehearsal.rows.until_environment(&first, "deleted").await;
+}
+
+/// Every environment has its droplet and waits for nothing, and DigitalOcean never had to refuse a request.
+async fn all_is_well(rehearsal: &Rehearsal, environments: &[String]) {
+    for environment in environments {
         rehearsal.until_ready(environment).await;
         let clear = |row: &Value| condition(row, "BudgetAvailable")["status"] != "False";
         rehearsal.rows.until_environment_is(environment, "not waiting", clear).await;
     }
-    rehearsal.rows.until_environment(&first, "deleted").await;
     assert_eq!(rehearsal.simulator.droplets().len(), environments.len());
     let limits = rehearsal.simulator.counts().limits;
     assert_eq!((limits.by_minute, limits.by_hour), (0, 0), "no 429 was provoked");
@@ -132,27 +129,30 @@ struct Said {
     promised: Timestamp,
 }
 
-/// What the row says, once `get` and `describe` say the same. A wait can be over before they have read it.
-async fn told(rehearsal: &Rehearsal, environment: &str) -> Result<Said, String> {
-    let row = rehearsal.rows.environment(environment).await;
-    let said = condition(&row, "BudgetAvailable");
-    let message = said["message"].as_str().unwrap_or_default();
-    let Some((_, promised)) = message.split_once("it goes on at ") else {
-        return Err(row.to_string());
-    };
-    let (listed, _) = rehearsal.toolplane(&["get", "environments", environment, "-o", "wide"]).await;
-    let (described, _) = rehearsal.toolplane(&["describe", "environment", environment]).await;
-    if !listed.contains(message) || !described.contains(&format!("{message} (BudgetAvailable)")) {
-        return Err(format!("{listed}\n{described}"));
+/// What a row that waits says, once `get` and `describe` say the same. A wait can be over before they have read it.
+async fn told(rehearsal: &Rehearsal, environments: &[String]) -> Result<Said, String> {
+    let mut rows = Vec::new();
+    for environment in environments {
+        let row = rehearsal.rows.environment(environment).await;
+        let said = condition(&row, "BudgetAvailable");
+        let message = said["message"].as_str().unwrap_or_default();
+        let Some((_, promised)) = message.split_once("it goes on at ") else {
+            rows.push(row.to_string());
+            continue;
+        };
+        let (listed, _) = rehearsal.toolplane(&["get", "environments", environment, "-o", "wide"]).await;
+        let (described, _) = rehearsal.toolplane(&["describe", "environment", environment]).await;
+        let waits = described.contains(&format!("{message} (BudgetAvailable)"));
+        let goes_on = described
+            .lines()
+            .any(|line| line.contains("Goes on") && line.contains(promised));
+        if listed.contains(message) && waits && goes_on {
+            return Ok(Said {
+                since: said["lastTransitionTime"].as_str().unwrap_or_default().parse().unwrap(),
+                promised: promised.parse().unwrap(),
+            });
+        }
+        rows.push(format!("{listed}\n{described}"));
     }
-    if !described
-        .lines()
-        .any(|line| line.contains("Goes on") && line.contains(promised))
-    {
-        return Err(described);
-    }
-    Ok(Said {
-        since: said["lastTransitionTime"].as_str().unwrap_or_default().parse().unwrap(),
-        promised: promised.parse().unwrap(),
-    })
+    Err(rows.join("\n"))
 }

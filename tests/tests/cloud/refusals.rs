@@ -1,10 +1,13 @@
 //! What DigitalOcean refuses.
 
 use e2e::{Rehearsal, eventually};
+use jiff::SignedDuration;
 use simulator::{Fault, FaultRule};
 
 /// Region, size or image that DigitalOcean does not have: the row names the column, and the next value is tried at once.
 pub(crate) async fn a_value_that_is_refused_is_named_and_heals_with_the_row(mut rehearsal: Rehearsal) {
+    // Only a change of the row tries again.
+    rehearsal.config.environment.refused_retry = SignedDuration::from_mins(10);
     rehearsal.start().await;
     let wrong = [
         ("region_slug", "atlantis1", "nyc3"),

@@ -2,6 +2,7 @@
 
 use digitalocean::DropletStatus;
 use e2e::Rehearsal;
+use serde_json::Value;
 
 /// Another `size_slug`: tools stopped first, the same droplet in another size, tools back.
 pub(crate) async fn another_size_keeps_the_droplet_and_brings_the_tools_back(mut rehearsal: Rehearsal) {
@@ -25,16 +26,18 @@ pub(crate) async fn another_size_keeps_the_droplet_and_brings_the_tools_back(mut
     assert_eq!(rehearsal.droplet(&environment).await, droplet);
     assert_eq!(rehearsal.rows.instance(&instance).await["runtime_details"]["port"], port);
 
-    // Shut down, resized and started, for that column and in this order.
+    // Told in this order, and because of that column.
     let events = rehearsal.toolplane_json(&["events", "environment", &environment]).await;
-    let because = "spec.size_slug of generation 2";
-    let mut done = events["items"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter(|event| event["cause"] == because);
-    for message in ["shut down", "resize", "power"] {
-        let told = done.any(|event| event["message"].as_str().unwrap().contains(message));
+    let mut done = events["items"].as_array().unwrap().iter();
+    let steps = [
+        ("is told to shut down", "spec.size_slug of generation 2"),
+        ("is given another size: s-2vcpu-2gb", "spec.size_slug of generation 2"),
+        ("is powered on", "is powered off"),
+        ("its tools come back", "was seen"),
+    ];
+    for (message, cause) in steps {
+        let text = |event: &Value, field: &str| event[field].as_str().unwrap().to_owned();
+        let told = done.any(|event| text(event, "message").contains(message) && text(event, "cause").contains(cause));
         assert!(told, "{message:?} is not told, or not in its turn: {events}");
     }
 }

@@ -24,6 +24,26 @@ async fn planned(world: &World, environment: &str) -> Vec<(String, String)> {
     items.iter().map(|item| (text(item, "action"), text(item, "cause"))).collect()
 }
 
+/// Creation has its cause, so has all else, and a tool is found by its name.
+async fn every_event_says_why(world: &World, environment: &str, instance: &str, cause: &str) {
+    let (events, _) = toolplane(world, &["events", "environment", &environment[..8], "-o", "json"]).await;
+    let events: Value = serde_json::from_str(&events).expect("JSON");
+    let events = events["items"].as_array().expect("items");
+    let told = |reason: &str| {
+        let event = events.iter().find(|event| event["reason"] == reason);
+        event.unwrap_or_else(|| panic!("no {reason} among {events:?}"))["cause"].clone()
+    };
+    assert_eq!(
+        (told("CreateAnnounced"), told("DropletCreated")),
+        (cause.into(), cause.into())
+    );
+    for event in events {
+        assert!(event["cause"].as_str().is_some_and(|cause| !cause.is_empty()), "{event}");
+    }
+    let (by_name, _) = toolplane(world, &["events", "Reasoning"]).await;
+    assert!(by_name.contains(&format!("instance/{}", &instance[..8])), "{by_name}");
+}
+
 /// A plan tells what will be done and does nothing; then it is done, each effect with its cause; then nothing is left to do.
 pub(crate) async fn a_plan_does_nothing_and_then_comes_true(mut world: World) {
     // 1. Nobody works yet. The plan says what would be done, and why, by id, by its beginning, and for all.
@@ -54,22 +74,7 @@ pub(crate) async fn a_plan_does_nothing_and_then_comes_true(mut world: World) {
     let instance = world.rows.insert_instance(&environment, "Reasoning", "1.0.0").await;
     world.rows.until_instance(&instance, "running").await;
     world.rows.until_conditions_hold(&environment, &["Ready", "Reconciled"]).await;
-    let (events, _) = toolplane(&world, &["events", "environment", &environment[..8], "-o", "json"]).await;
-    let events: Value = serde_json::from_str(&events).expect("JSON");
-    let events = events["items"].as_array().expect("items");
-    let told = |reason: &str| {
-        let event = events.iter().find(|event| event["reason"] == reason);
-        event.unwrap_or_else(|| panic!("no {reason} among {events:?}"))["cause"].clone()
-    };
-    assert_eq!(
-        (told("CreateAnnounced"), told("DropletCreated")),
-        (cause.clone().into(), cause.into())
-    );
-    for event in events {
-        assert!(event["cause"].as_str().is_some_and(|cause| !cause.is_empty()), "{event}");
-    }
-    let (by_name, _) = toolplane(&world, &["events", "Reasoning"]).await;
-    assert!(by_name.contains(&format!("instance/{}", &instance[..8])), "{by_name}");
+    every_event_says_why(&world, &environment, &instance, &cause).await;
 
     // 4. It is as it should be, once its firewall is in force: it waits for nothing, and nothing would be done.
     world

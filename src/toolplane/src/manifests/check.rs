@@ -4,7 +4,10 @@ use super::{
     document::{CatalogEntrySpec, EnvironmentSpec, InstanceSpec, Manifest, Object},
     problem::{Problem, Problems},
 };
-use model::container::{ContainerDefaults, Probe};
+use model::{
+    catalog::VersionInfo,
+    container::{ContainerDefaults, Probe},
+};
 use serde_saphyr::{Location, Spanned};
 
 /// Reports mistakes of one manifest, each by its field.
@@ -51,7 +54,27 @@ fn catalog_entry(spec: &CatalogEntrySpec, report: &mut Report<'_>) {
         "expected an image's name without a tag, such as registry.example/acme/echo; versions are the tags. \
          `--set NAME=VALUE` gives `${NAME}` a value",
     );
-    let info = &spec.version_info;
+    versions(&spec.version_info, report);
+    if let Some(secret) = spec
+        .required_secrets_schema
+        .iter()
+        .find(|secret| !is_variable(&secret.env_var_name))
+    {
+        let message = format!("`{}` is no name of an environment variable", secret.env_var_name);
+        report.wrong(
+            report.manifest.name.referenced,
+            "spec.required_secrets_schema",
+            message,
+            "expected letters, digits and `_`",
+        );
+    }
+    if let Some(defaults) = &spec.default_config_template {
+        container(defaults, "spec.default_config_template", true, report);
+    }
+}
+
+/// The versions that there are, and what is said of them.
+fn versions(info: &Spanned<VersionInfo>, report: &mut Report<'_>) {
     let versions = &info.value.available_versions;
     let at = info.referenced;
     let offered = |version: &String| versions.contains(version);
@@ -81,22 +104,6 @@ fn catalog_entry(spec: &CatalogEntrySpec, report: &mut Report<'_>) {
             message,
             &format!("expected some of {}", listed(versions)),
         );
-    }
-    if let Some(secret) = spec
-        .required_secrets_schema
-        .iter()
-        .find(|secret| !is_variable(&secret.env_var_name))
-    {
-        let message = format!("`{}` is no name of an environment variable", secret.env_var_name);
-        report.wrong(
-            report.manifest.name.referenced,
-            "spec.required_secrets_schema",
-            message,
-            "expected letters, digits and `_`",
-        );
-    }
-    if let Some(defaults) = &spec.default_config_template {
-        container(defaults, "spec.default_config_template", true, report);
     }
 }
 
