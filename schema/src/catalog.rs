@@ -65,7 +65,7 @@ impl Source for CatalogSource {
         Ok(keys.into_iter().map(|key| (key, found.remove(&key))).collect())
     }
 
-    fn listen(&self) -> impl Stream<Item = Result<Notification<CatalogId>, Error>> + Send {
+    fn listen(&self) -> impl Stream<Item = Result<Notification<CatalogId, CatalogEntry>, Error>> + Send {
         watch::listen(&self.database).filter_map(async |heard| match heard {
             Ok(watch::Heard::Listening) => Some(Ok(Notification::Relist)),
             Ok(watch::Heard::Catalog(id)) => Some(Ok(Notification::Changed(id))),

@@ -47,6 +47,8 @@ pub struct ConnectOptions {
     pub role: Option<Role>,
     /// The most connections at once.
     pub max_connections: u32,
+    /// How many connections are opened ahead of their use, and kept: a new one takes a server process of its own to start.
+    pub min_connections: u32,
     /// Shown in `pg_stat_activity`.
     pub application_name: String,
     /// Whether the database refuses every write over these connections.
@@ -62,6 +64,7 @@ impl ConnectOptions {
             url,
             role,
             max_connections: 8,
+            min_connections: 0,
             application_name: "toolplane".to_owned(),
             read_only: false,
             effects: Effects::default(),
@@ -138,6 +141,7 @@ impl Database {
         first.close().await?;
         let pool = PgPoolOptions::new()
             .max_connections(options.max_connections)
+            .min_connections(options.min_connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             // A ping costs as much as the query that follows. A connection that was used a moment ago does without.
             .test_before_acquire(false)

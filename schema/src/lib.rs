@@ -8,7 +8,7 @@
 //!
 //! # Files
 //! One for each noun: [`Database`] has its methods spread over `environments.rs`, `statuses.rs`, `instances.rs`, `intents.rs`, `leases.rs`,
-//! `events.rs`, `agents.rs`, `desired_sets.rs`, `firewalls.rs`, `tombstones.rs`, `catalog.rs`, `records.rs` (what reflectors hold), `apply.rs`
+//! `events.rs`, `agents.rs`, `desired_sets.rs`, `firewalls.rs`, `tombstones.rs`, `catalog.rs`, `records.rs` and `record_source.rs` (what reflectors hold, and how they hear of it), `apply.rs`
 //! (what the command line writes), `describe.rs` (what people ask beside), `migrations.rs`, `doctor.rs`. `watch.rs` turns notifications into a stream.
 //!
 //! # How values travel
@@ -38,6 +38,7 @@ mod instances;
 mod intents;
 mod leases;
 mod migrations;
+mod record_source;
 mod records;
 mod statuses;
 mod tombstones;
@@ -57,4 +58,4 @@ pub use fleet::{FleetKind, FleetLoad, FleetPublication, FleetRow, FleetSweep, SW
 pub use instances::InstanceFilter;
 pub use intents::{Enrolled, EnrolmentRow, IntentStanding};
 pub use leases::{LeaseConfig, LeaseKeeper, ShardHold};
-pub use records::{RecordSource, Records};
+pub use record_source::{RecordSource, Records};

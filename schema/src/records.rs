@@ -4,28 +4,23 @@
 //! rather than JSON for what every row has, slugs shared, and no allocation for tools where there are none.
 
 use crate::{
-    Database, Error, LeaseKeeper,
+    Database, Error,
     codec::{Slug, Spelled, Time, droplet_id},
-    watch,
 };
-use futures::{Stream, StreamExt, TryStreamExt, stream, stream::BoxStream};
+use futures::{StreamExt, TryStreamExt, stream, stream::BoxStream};
 use jiff::Timestamp;
 use model::{
     AgentReport, ConditionStatus, Conditions, DesiredInstance, DesiredSet, DropletVitals, Environment, EnvironmentId,
     EnvironmentRecord, EnvironmentSpec, EnvironmentStatus, Instance, InstanceReport, Intent, ReceivedReport, RecordedFirewall,
     Stamp, Subject, Tombstone, Tools, UserId,
 };
-use runtime::{Fetched, Notification, Source};
-use sqlx::types::{Json, Uuid};
+use sqlx::{
+    postgres::PgExecutor,
+    types::{Json, Uuid},
+};
 use std::{
     collections::{BTreeMap, HashMap},
     net::IpAddr,
-    sync::Arc,
-    time::Duration,
-};
-use tokio::{
-    sync::{oneshot, watch as channel},
-    time::timeout,
 };
 
 /// A row of `toolplane.environment_records`. Columns of the row itself are null for a tombstone.
@@ -115,8 +110,7 @@ macro_rules! records_where {
 impl Database {
     /// One record.
     pub async fn record_get(&self, id: EnvironmentId) -> Result<Option<EnvironmentRecord>, Error> {
-        let row = records_where!("where id = $1", id.0).fetch_optional(&self.pool).await?;
-        row.map(Row::record).transpose()
+        record_read(&self.pool, id).await
     }
 
     /// These records, in this order; `None` for one that is not there.
@@ -150,6 +144,12 @@ impl Database {
         .map(|row| row?.record())
         .boxed()
     }
+}
+
+/// One record, over a connection.
+pub(crate) async fn record_read(connection: impl PgExecutor<'_>, id: EnvironmentId) -> Result<Option<EnvironmentRecord>, Error> {
+    let row = records_where!("where id = $1", id.0).fetch_optional(connection).await?;
+    row.map(Row::record).transpose()
 }
 
 impl Row {
@@ -285,132 +285,4 @@ impl Row {
 
 fn timestamp(time: Time) -> Timestamp {
     time.to_jiff()
-}
-
-/// Which records a [`RecordSource`] gives.
-#[derive(Clone, Debug)]
-enum Shards {
-    /// Those of every shard: for readers without leases.
-    All,
-    /// Those whose lease is held, as it changes.
-    Owned(channel::Receiver<Arc<[u16]>>),
-}
-
-/// Which records a source gives.
-#[derive(Clone, Debug)]
-pub struct Records(Shards);
-
-impl Records {
-    /// Of every shard: for readers that do not write.
-    pub fn all() -> Self {
-        Self(Shards::All)
-    }
-
-    /// Of the shards that this keeper holds.
-    pub fn owned_by(keeper: &LeaseKeeper) -> Self {
-        Self(Shards::Owned(keeper.watch()))
-    }
-}
-
-/// The environments as a reflector reads them.
-#[derive(Clone, Debug)]
-pub struct RecordSource {
-    database: Database,
-    shards: Shards,
-}
-
-impl RecordSource {
-    /// These records of this database.
-    pub fn new(database: Database, records: Records) -> Self {
-        Self {
-            database,
-            shards: records.0,
-        }
-    }
-
-    fn shards(&self) -> Vec<u16> {
-        match &self.shards {
-            Shards::All => (0..model::ids::SHARDS).collect(),
-            Shards::Owned(owned) => owned.borrow().to_vec(),
-        }
-    }
-
-    fn gives(&self, id: EnvironmentId) -> bool {
-        match &self.shards {
-            Shards::All => true,
-            Shards::Owned(owned) => owned.borrow().binary_search(&id.shard()).is_ok(),
-        }
-    }
-}
-
-impl Source for RecordSource {
-    type Key = EnvironmentId;
-    type Value = EnvironmentRecord;
-    type Error = Error;
-
-    const NAME: &'static str = "environments";
-
-    fn list(&self) -> impl Stream<Item = Result<(EnvironmentId, EnvironmentRecord), Error>> + Send {
-        self.database
-            .record_list(&self.shards())
-            .map_ok(|record| (record.id(), record))
-    }
-
-    /// A key of a shard that is not given is not there.
-    async fn fetch(&self, keys: Vec<EnvironmentId>) -> Result<Fetched<EnvironmentId, EnvironmentRecord>, Error> {
-        let given: Vec<EnvironmentId> = keys.into_iter().filter(|id| self.gives(*id)).collect();
-        self.database.record_fetch(&given).await
-    }
-
-    /// Asks for a full read also when the shards change.
-    fn listen(&self) -> impl Stream<Item = Result<Notification<EnvironmentId>, Error>> + Send {
-        let (told, listening) = oneshot::channel();
-        let (mut told, owned) = match &self.shards {
-            Shards::All => (None, None),
-            Shards::Owned(owned) => (Some(told), Some(owned.clone())),
-        };
-        let changed = match owned.clone() {
-            Some(owned) => relist_on_change(owned, listening).boxed(),
-            None => stream::pending().boxed(),
-        };
-        let heard = watch::listen(&self.database).inspect_ok(move |heard| {
-            if let (watch::Heard::Listening, Some(told), Some(mut owned)) = (heard, told.take(), owned.clone()) {
-                owned.mark_unchanged();
-                // Whoever waited for this may have given up waiting.
-                let _ = told.send(owned);
-            }
-        });
-        let heard = heard.filter_map(async |heard| match heard {
-            Ok(watch::Heard::Listening) => Some(Ok(Notification::Relist)),
-            Ok(watch::Heard::Environment(id)) if self.gives(id) => Some(Ok(Notification::Changed(id))),
-            Ok(watch::Heard::Environment(_) | watch::Heard::Catalog(_) | watch::Heard::Fleet) => None,
-            Err(error) => Some(Err(error)),
-        });
-        stream::select(heard, changed)
-    }
-}
-
-/// How long changes of the shards are kept back until notifications are heard, which asks for a full read anyway.
-const PATIENCE: Duration = Duration::from_secs(2);
-
-/// `Relist` for each change from the moment that notifications are heard; never ends, so that the other stream's end is what
-/// counts. At a start shards and notifications come at about the same time, and one full read does for both.
-fn relist_on_change(
-    owned: channel::Receiver<Arc<[u16]>>,
-    listening: oneshot::Receiver<channel::Receiver<Arc<[u16]>>>,
-) -> impl Stream<Item = Result<Notification<EnvironmentId>, Error>> + Send {
-    let first = async move {
-        match timeout(PATIENCE, listening).await {
-            Ok(Ok(owned)) => owned,
-            Ok(Err(_)) | Err(_) => owned,
-        }
-    };
-    stream::once(first).flat_map(|owned| {
-        stream::unfold(owned, async |mut owned| {
-            if owned.changed().await.is_err() {
-                return std::future::pending().await;
-            }
-            Some((Ok(Notification::Relist), owned))
-        })
-    })
 }

@@ -6,7 +6,7 @@
 use crate::{Database, Error};
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use model::{CatalogId, EnvironmentId};
-use sqlx::postgres::PgListener;
+use sqlx::postgres::{PgListener, PgNotification};
 
 /// Where triggers notify.
 pub(crate) const CHANNEL: &str = "toolplane";
@@ -40,29 +40,56 @@ impl Database {
 
 /// Listens on a connection of its own from the pool until that is lost.
 pub(crate) fn listen(database: &Database) -> impl Stream<Item = Result<Heard, Error>> + Send + 'static {
-    stream::once(connected(database.clone()))
+    stream::once(Listener::connect(database.clone()))
         .map_ok(|listener| {
-            let heard = stream::try_unfold(listener, async |mut listener| {
-                loop {
-                    let Some(notification) = listener.try_recv().await? else {
-                        return Err(Error::ListenLost);
-                    };
-                    if let Some(heard) = understood(notification.payload()) {
-                        return Ok(Some((heard, listener)));
-                    }
-                }
-            });
+            let heard = stream::try_unfold(listener, async |mut listener| Ok(Some((listener.heard().await?, listener))));
             stream::once(async { Ok(Heard::Listening) }).chain(heard)
         })
         .try_flatten()
 }
 
-async fn connected(database: Database) -> Result<PgListener, Error> {
-    let mut listener = PgListener::connect_with(&database.pool).await?;
-    // A reconnection would hide that notifications were lost.
-    listener.eager_reconnect(false);
-    listener.listen(CHANNEL).await?;
-    Ok(listener)
+/// A connection that listens. A lost one is an error of whatever is asked of it.
+pub(crate) struct Listener {
+    connection: PgListener,
+    /// Taken from the connection, and not yet told.
+    next: Option<PgNotification>,
+}
+
+impl Listener {
+    /// From here on nothing is missed.
+    pub(crate) async fn connect(database: Database) -> Result<Self, Error> {
+        let mut connection = PgListener::connect_with(&database.pool).await?;
+        // A reconnection would hide that notifications were lost.
+        connection.eager_reconnect(false);
+        connection.listen(CHANNEL).await?;
+        Ok(Self { connection, next: None })
+    }
+
+    /// What is told next; never [`Heard::Listening`].
+    pub(crate) async fn heard(&mut self) -> Result<Heard, Error> {
+        loop {
+            let next = match self.next.take() {
+                Some(next) => next,
+                None => self.connection.try_recv().await?.ok_or(Error::ListenLost)?,
+            };
+            if let Some(heard) = understood(next.payload()) {
+                return Ok(heard);
+            }
+        }
+    }
+
+    /// Whether more has come already, as far as it was received.
+    pub(crate) fn hears_more(&mut self) -> bool {
+        if self.next.is_none() {
+            self.next = self.connection.next_buffered();
+        }
+        self.next.is_some()
+    }
+
+    /// To read on: the server's process behind it has just worked, and answers sooner than one that slept.
+    pub(crate) fn executor(&mut self) -> &mut PgListener {
+        &mut self.connection
+    }
 }
 
 /// `None` for what a later version may send and this one does not know.

@@ -3,10 +3,7 @@
 //!
 //! What a sweep of the fleet would have seen is put in its place beforehand, on both sides: no request is made to DigitalOcean.
 
-use crate::{
-    database::connect,
-    fixture::{Row, same},
-};
+use crate::fixture::{Row, same};
 use agent_api::MasterKey;
 use anyhow::{Context, Result, bail};
 use environment_reconciler::{Action, Config, EnvironmentReconciler, Heartbeats, Observed, Policy, StatusWrite};
@@ -15,7 +12,7 @@ use futures::{FutureExt, StreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use model::{DropletId, EnvironmentId, EnvironmentRecord, IntentId};
 use runtime::{Controller, Error, Failure, Outcome, Passes, Plan, Read, Reason, Reconciler, ReflectorConfig, Wake, reflector};
-use schema::{LeaseConfig, LeaseKeeper, RecordSource, Records, Role};
+use schema::{ConnectOptions, Database, LeaseConfig, LeaseKeeper, RecordSource, Records, Role};
 use std::{
     collections::HashSet,
     fmt::Write as _,
@@ -105,7 +102,11 @@ impl Reconciler for Probe {
 pub(crate) async fn run(count: u32) -> Result<()> {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let shutdown = CancellationToken::new();
-    let database = connect(&std::env::var("DATABASE_URL")?, Some(Role::Controller)).await?;
+    let options = ConnectOptions {
+        min_connections: 3,
+        ..ConnectOptions::new(std::env::var("DATABASE_URL")?.into(), Some(Role::Controller))
+    };
+    let database = Database::connect(&options).await?;
     let leases = LeaseConfig {
         ttl: Duration::from_secs(15),
         name: "bench".to_owned(),

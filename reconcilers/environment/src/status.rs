@@ -237,6 +237,13 @@ impl<'a> Draft<'a> {
         self.events.push(event(self.row.id, kind, reason, message, cause));
     }
 
+    fn differs(&self) -> bool {
+        match &self.status {
+            Cow::Borrowed(_) => false,
+            Cow::Owned(status) => *status != self.row.status,
+        }
+    }
+
     /// What there is to write, if anything. `observed_at` goes along with other changes, and alone only once it lags by `refresh`.
     pub(crate) fn finish(mut self, read_at: Option<Timestamp>, refresh: SignedDuration) -> Option<StatusWrite> {
         if self.said {
@@ -248,11 +255,11 @@ impl<'a> Draft<'a> {
             (None, Some(_)) => Some(SignedDuration::MAX),
             (Some(written), Some(read)) => Some(read.duration_since(written)),
         };
-        let changed = *self.status != self.row.status;
+        let changed = self.differs();
         if lag.is_some_and(|lag| lag >= refresh || (changed && lag.is_positive())) {
             self.status.to_mut().observed_at = read_at;
         }
-        let status = (*self.status != self.row.status).then(|| self.status.into_owned());
+        let status = self.differs().then(|| self.status.into_owned());
         (status.is_some() || !self.events.is_empty()).then_some(StatusWrite {
             status,
             events: self.events,

@@ -15,6 +15,14 @@ async fn next<T>(stream: &mut (impl futures::Stream<Item = T> + Unpin)) -> Optio
     tokio::time::timeout(PATIENCE, stream.next()).await.unwrap()
 }
 
+/// Which row was told of, with its content or without it.
+fn told(notification: Notification<EnvironmentId, EnvironmentRecord>) -> Option<EnvironmentId> {
+    match notification {
+        Notification::Changed(id) | Notification::Read(id, _) => Some(id),
+        Notification::Relist => None,
+    }
+}
+
 /// Ordered by id, which the source does not promise.
 async fn listed(source: &RecordSource) -> Vec<(EnvironmentId, EnvironmentRecord)> {
     let mut rows: Vec<_> = source.list().try_collect().await.unwrap();
@@ -98,7 +106,9 @@ async fn listening_begins_with_relist_and_then_names_what_changes() {
     assert_eq!(next(&mut tools).await.unwrap().unwrap(), Notification::Relist);
     let tool = scene.tool().await;
     let id = scene.environment().await;
-    assert_eq!(next(&mut rows).await.unwrap().unwrap(), Notification::Changed(id));
+    let record = scene.controller.record_get(id).await.unwrap();
+    assert!(record.is_some());
+    assert_eq!(next(&mut rows).await.unwrap().unwrap(), Notification::Read(id, record));
     assert_eq!(next(&mut tools).await.unwrap().unwrap(), Notification::Changed(tool));
     let entries: Vec<_> = catalog.list().try_collect().await.unwrap();
     assert_eq!(entries.len(), 1);
@@ -127,7 +137,7 @@ async fn a_lost_connection_ends_the_stream_with_an_error() {
     let mut heard = pin!(source.listen());
     assert_eq!(next(&mut heard).await.unwrap().unwrap(), Notification::Relist);
     let id = scene.environment().await;
-    assert_eq!(next(&mut heard).await.unwrap().unwrap(), Notification::Changed(id));
+    assert_eq!(told(next(&mut heard).await.unwrap().unwrap()), Some(id));
 }
 
 #[tokio::test]
@@ -175,9 +185,7 @@ async fn only_owned_shards_are_given_and_a_change_of_them_asks_for_a_full_read()
     scene.sql("update account_tool_environments set paused = true").await;
     let mut changed = BTreeSet::new();
     while changed.len() < odd.len() {
-        let Notification::Changed(id) = next(&mut heard).await.unwrap().unwrap() else {
-            panic!("nothing else happened")
-        };
+        let id = told(next(&mut heard).await.unwrap().unwrap()).expect("nothing else happened");
         assert!(odd.contains(&id) && changed.insert(id));
     }
     // The other replica goes.

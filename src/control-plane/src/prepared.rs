@@ -101,9 +101,13 @@ async fn check_database(config: &ReplicaConfig) -> Result<(), StartError> {
     }
 }
 
+/// Connections that are kept for each purpose: one listens, one works, and a list finds one free.
+const AT_REST: u32 = 3;
+
 async fn database(config: &ReplicaConfig, purpose: &str, max_connections: u32) -> Result<Database, StartError> {
     let options = ConnectOptions {
         max_connections,
+        min_connections: max_connections.min(AT_REST),
         application_name: format!("toolplane serve: {purpose}"),
         effects: config.effects.clone(),
         ..ConnectOptions::new(config.database_url.clone(), Some(Role::Controller))

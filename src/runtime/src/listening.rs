@@ -13,13 +13,13 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 /// What came over the connection that notifications come over.
-pub(crate) enum Heard<K> {
-    Notification(Notification<K>),
+pub(crate) enum Heard<K, V> {
+    Notification(Notification<K, V>),
     Lost,
 }
 
 /// All that is ever heard, over one connection after the other. Never ends.
-pub(crate) fn listening<S: Source>(source: &S, backoff: Backoff) -> impl Stream<Item = Heard<S::Key>> + Send + '_ {
+pub(crate) fn listening<S: Source>(source: &S, backoff: Backoff) -> impl Stream<Item = Heard<S::Key, S::Value>> + Send + '_ {
     let line = Line {
         source,
         connection: None,
@@ -35,7 +35,8 @@ pub(crate) fn listening<S: Source>(source: &S, backoff: Backoff) -> impl Stream<
     .flatten()
 }
 
-type Connection<'s, S> = BoxStream<'s, Result<Notification<<S as Source>::Key>, <S as Source>::Error>>;
+type Told<S> = Notification<<S as Source>::Key, <S as Source>::Value>;
+type Connection<'s, S> = BoxStream<'s, Result<Told<S>, <S as Source>::Error>>;
 
 /// The connection that notifications come over, and what to do when there is none.
 struct Line<'s, S: Source> {
@@ -52,7 +53,7 @@ struct Line<'s, S: Source> {
 impl<S: Source> Line<'_, S> {
     /// What is heard next. The first that is heard over a connection, if it does not ask for a full read itself, is preceded
     /// by something that does.
-    async fn hear(&mut self) -> Vec<Heard<S::Key>> {
+    async fn hear(&mut self) -> Vec<Heard<S::Key, S::Value>> {
         if self.connection.is_none() {
             sleep(self.wait).await;
             self.heard = false;
@@ -63,7 +64,7 @@ impl<S: Source> Line<'_, S> {
             Some(Ok(notification)) => {
                 self.heard = true;
                 self.delays = self.backoff.delays();
-                let relist = (notification != Notification::Relist).then_some(Notification::Relist);
+                let relist = (!matches!(notification, Notification::Relist)).then_some(Notification::Relist);
                 let both = relist.into_iter().chain([notification]);
                 both.map(Heard::Notification).collect()
             }
@@ -78,7 +79,7 @@ impl<S: Source> Line<'_, S> {
         }
     }
 
-    fn lost(&mut self) -> Vec<Heard<S::Key>> {
+    fn lost(&mut self) -> Vec<Heard<S::Key, S::Value>> {
         self.connection = None;
         self.wait = self.delays.next();
         vec![Heard::Lost]

@@ -1,7 +1,7 @@
 //! Keeps a [`Store`] of a source's rows current, and wakes whoever works on them.
 //!
-//! Owns: when rows are read. One read fills the store; notifications, which carry keys and no content, keep it current
-//! through fetches in batches; and everything is read again after the connection that notifications come over was lost, when
+//! Owns: when rows are read. One read fills the store; notifications keep it current, by fetches in batches of the keys that they
+//! name, or with a row that the source read along; and everything is read again after the connection that notifications come over was lost, when
 //! the source asks for it, when most of it has changed at once, and on a period. Must not: know what a row is or where it lives. Promises: a notification that is
 //! lost costs latency, never correctness; a subscriber hears of every row that was added, changed or removed, and of all rows
 //! with each full read; a slow subscriber delays nobody.
@@ -134,6 +134,8 @@ struct Reading<'s, S: Source> {
     fetch_delays: Delays,
     /// Heard to have changed and not asked for since.
     changed: HashSet<S::Key>,
+    /// The full read that had last begun when something was last heard.
+    heard_by: ReadNumber,
     meters: Meters,
 }
 
@@ -167,6 +169,7 @@ impl<'s, S: Source> Reading<'s, S> {
         Self {
             source,
             config,
+            heard_by: writer.read(),
             writer,
             subscribers,
             listing: None,
@@ -181,7 +184,7 @@ impl<'s, S: Source> Reading<'s, S> {
         }
     }
 
-    fn heard(&mut self, heard: Vec<Heard<S::Key>>) {
+    fn heard(&mut self, heard: Vec<Heard<S::Key, S::Value>>) {
         for heard in heard {
             self.meters
                 .listening
@@ -190,12 +193,27 @@ impl<'s, S: Source> Reading<'s, S> {
                 Heard::Notification(Notification::Changed(key)) => {
                     self.changed.insert(key);
                 }
+                Heard::Notification(Notification::Read(key, value)) => self.take_read_along(key, value),
                 Heard::Notification(Notification::Relist) if self.listing.is_some() => self.list_again = true,
                 Heard::Notification(Notification::Relist) => self.list_at = Instant::now(),
                 // What is missed from here on is in the full read that the next connection begins with.
                 Heard::Lost => self.meters.lost.increment(1),
             }
         }
+        self.heard_by = self.writer.read();
+    }
+
+    /// Takes a row that came with the word of its change. Where it may not be the newest that is known or under way, because a
+    /// full read has begun since the item before, or because the same key is being fetched, it is fetched instead.
+    fn take_read_along(&mut self, key: S::Key, value: Option<S::Value>) {
+        let fetched = self.fetching.as_ref().is_some_and(|(_, keys, _)| keys.contains(&key));
+        if fetched || self.heard_by != self.writer.read() {
+            self.changed.insert(key);
+            return;
+        }
+        self.meters.fetched.increment(1);
+        let keys = self.writer.merge_fetched([(key, value)], self.heard_by);
+        self.post(&keys, Reason::Changed);
     }
 
     /// Begins what is due and waits for one step of what is under way. Nothing is lost when it is dropped before its end.

@@ -27,17 +27,20 @@ pub trait Source: Send + Sync + 'static {
     /// What changes. The first item has to be [`Notification::Relist`], and to come as soon as every change from then on will
     /// be heard of: the full read that it asks for is the one that misses nothing. An error or the end means that the
     /// connection was lost; it is asked for again.
-    fn listen(&self) -> impl Stream<Item = Result<Notification<Self::Key>, Self::Error>> + Send;
+    fn listen(&self) -> impl Stream<Item = Result<Notification<Self::Key, Self::Value>, Self::Error>> + Send;
 }
 
 /// An answer of [`Source::fetch`].
 pub type Fetched<K, V> = Vec<(K, Option<V>)>;
 
 /// What a source says of a change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Notification<K> {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notification<K, V> {
     /// This row was added, changed or removed.
     Changed(K),
+    /// The same, with the row as it was read since the change and since the item before; `None` if it is not there. It spares the
+    /// fetch where the connection that tells of a change can also read the row.
+    Read(K, Option<V>),
     /// Anything may have changed.
     Relist,
 }

@@ -15,7 +15,7 @@ type Key = u8;
 #[error("as told")]
 struct Told;
 
-type Sender = mpsc::UnboundedSender<Result<Notification<Key>, Told>>;
+type Sender = mpsc::UnboundedSender<Result<Notification<Key, u32>, Told>>;
 
 #[derive(Default)]
 struct World {
@@ -46,7 +46,7 @@ impl World {
         self.rows.lock().unwrap().insert(key, value);
     }
 
-    fn notify(&self, notification: Notification<Key>) {
+    fn notify(&self, notification: Notification<Key, u32>) {
         let connection = self.connection.lock().unwrap();
         connection.as_ref().unwrap().send(Ok(notification)).unwrap();
     }
@@ -54,6 +54,12 @@ impl World {
     fn change(&self, key: Key, value: u32) {
         self.set(key, value);
         self.notify(Notification::Changed(key));
+    }
+
+    /// Changes a row, and tells of it with the row.
+    fn change_and_read(&self, key: Key, value: u32) {
+        self.set(key, value);
+        self.notify(Notification::Read(key, Some(value)));
     }
 
     fn remove(&self, key: Key) {
@@ -115,7 +121,7 @@ impl Source for Memory {
             .collect())
     }
 
-    fn listen(&self) -> impl Stream<Item = Result<Notification<Key>, Told>> + Send {
+    fn listen(&self) -> impl Stream<Item = Result<Notification<Key, u32>, Told>> + Send {
         if self.0.deaf {
             return stream::pending().boxed();
         }
@@ -241,6 +247,46 @@ async fn rows_that_change_appear_or_vanish_are_fetched_and_wake() {
     // Nobody knows 77, so nobody is woken for it.
     assert_eq!((run.woken(0), run.woken(1)), (vec![1, 2, 9], vec![1, 2, 9]));
     assert_eq!(run.world.lists(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_that_comes_with_the_word_of_its_change_is_not_fetched() {
+    let mut run = Run::ready(World::default(), ReflectorConfig::default()).await;
+    run.world.change_and_read(2, 7);
+    a_moment().await;
+    assert_eq!((run.value(2), run.woken(0)), (Some(7), vec![2]));
+    run.world.rows.lock().unwrap().remove(&2);
+    run.world.notify(Notification::Read(2, None));
+    a_moment().await;
+    assert_eq!((run.value(2), run.woken(0)), (None, vec![2]));
+    assert!(run.world.fetched.lock().unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_that_came_during_its_own_fetch_is_fetched_again() {
+    let run = Run::ready(World::default(), ReflectorConfig::default()).await;
+    *run.world.delay.lock().unwrap() = Duration::from_secs(10);
+    run.world.change(2, 5);
+    a_moment().await;
+    // The fetch under way will answer 5, after this.
+    run.world.change_and_read(2, 6);
+    sleep(Duration::from_secs(30)).await;
+    assert_eq!(run.value(2), Some(6));
+    assert_eq!(*run.world.fetched.lock().unwrap(), [[2], [2]]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_that_was_read_before_a_full_read_began_is_fetched() {
+    let run = Run::ready(World::default(), ReflectorConfig::default()).await;
+    *run.world.delay.lock().unwrap() = Duration::from_secs(10);
+    run.world.notify(Notification::Relist);
+    a_moment().await;
+    // Nobody can tell whether this was read before the full read's snapshot or after it.
+    run.world.set(3, 9);
+    run.world.notify(Notification::Read(3, Some(8)));
+    sleep(Duration::from_mins(1)).await;
+    assert_eq!(run.value(3), Some(9));
+    assert_eq!(*run.world.fetched.lock().unwrap(), [[3]]);
 }
 
 #[tokio::test(start_paused = true)]
