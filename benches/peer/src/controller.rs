@@ -69,7 +69,7 @@ pub async fn run(address: &str, count: u32) -> Result<()> {
     };
     let (spin, spins) = mpsc::channel::<()>(1);
     let controller = Controller::new(Api::<Environment>::all(client), wanted)
-        .with_config(Config::default().debounce(Duration::ZERO).concurrency(64))
+        .with_config(Config::default().debounce(Duration::ZERO).concurrency(512))
         .reconcile_all_on(ReceiverStream::new(spins))
         .run(reconcile, on_error, Arc::clone(&context))
         .for_each(|_| std::future::ready(()));
