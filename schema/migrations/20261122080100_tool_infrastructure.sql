@@ -153,7 +153,8 @@ create table public.account_tool_environments (
         constraint conditions_is_an_array check (jsonb_typeof(conditions) = 'array'),
     observed_at timestamptz
 ) with (fillfactor = 80);
--- user_id and do_droplet_id are indexed by their constraints.
+-- user_id and do_droplet_id are indexed by their constraints. What each write changes (updated_at, last_heartbeat_at, conditions) is
+-- in no index, not even in the condition of one: such a write would have to touch every index of the table.
 create index account_tool_environments_status_idx on public.account_tool_environments (status);
 
 comment on table public.account_tool_environments is 'One shared droplet of one user account: what is wanted and what was observed.';

@@ -50,10 +50,6 @@ comment on column public.fleet_resources.standing is 'seen; missing: not in the 
 comment on column public.fleet_resources.since is 'Since when it stands so.';
 comment on column public.fleet_resources.changed is 'The sweep that last changed it.';
 
--- Which environments have something under way, and so want the fleet to be swept more often.
-create index account_tool_environments_leaving_idx on public.account_tool_environments (updated_at)
-    where status in ('pending_deletion', 'deleting', 'error_deletion');
-
 create function toolplane.notify_fleet() returns trigger
 language plpgsql
 set search_path = ''

@@ -9,7 +9,7 @@ use sqlx::{
     Decode, Encode, Postgres, Type,
     encode::IsNull,
     error::BoxDynError,
-    postgres::{PgArgumentBuffer, PgTypeInfo, PgValueRef},
+    postgres::{PgArgumentBuffer, PgHasArrayType, PgTypeInfo, PgValueRef},
 };
 use std::sync::Arc;
 
@@ -22,6 +22,12 @@ pub(crate) struct Spelled<T>(pub(crate) T);
 impl<T> Type<Postgres> for Spelled<T> {
     fn type_info() -> PgTypeInfo {
         <str as Type<Postgres>>::type_info()
+    }
+}
+
+impl<T> PgHasArrayType for Spelled<T> {
+    fn array_type_info() -> PgTypeInfo {
+        <&str as PgHasArrayType>::array_type_info()
     }
 }
 

@@ -12,7 +12,7 @@ use model::EnvironmentId;
 use uuid::Uuid;
 
 /// Proof of a lease, for one shard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Fence {
     /// Whose rows may be written.
     pub shard: u16,

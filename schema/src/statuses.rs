@@ -4,17 +4,22 @@
 //! generation, whoever it is written with; one that comes alone is written at once; the failure of one is nobody else's.
 //!
 //! ```text
-//! passes --> waiting --(a turn is free: whoever gets it takes all that wait)--> one statement --> each pass its answer
-//!                                                                              not in its answer --> written alone
+//! passes --> a lane --(nothing of it is under way: whoever is first takes all that wait)--> one statement --> each pass its answer
+//!                                                                                           not in its answer --> written alone
 //! ```
 //!
-//! Nothing waits for others to come: while statements are under way, those that come after them gather by themselves. A statement for
-//! many never waits for a row that somebody else has locked, since it may have locked one that the other waits for; it passes it over.
+//! Nothing waits for others to come: while a lane's statement is under way, those that come after gather by themselves. The shard
+//! says which lane, so that statements that are under way together never share a lease, whose lock they would have to keep together.
+//! A statement for many does not wait for a row that somebody else has locked, since it may have locked one that the other waits for:
+//! it gives up within moments, and one that passes over such rows takes its place. Looking for them from the start would cost each
+//! row a second lock. What is written alone does wait, and keeps nobody else from the lane.
+
+mod columns;
 
 use crate::{Database, Error, Fence, Written};
-use model::{EnvironmentId, EnvironmentStatus};
-use serde::Serialize;
-use sqlx::types::{Json, Uuid};
+use columns::Columns;
+use model::{Conditions, EnvironmentId, EnvironmentStatus};
+use sqlx::types::Json;
 use std::{
     collections::{HashSet, VecDeque},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -22,21 +27,21 @@ use std::{
 use tokio::sync::{Semaphore, oneshot};
 
 /// How many statements are under way at once: while the database works on one, the next is on its way.
-const TURNS: usize = 2;
+const LANES: usize = 2;
 
 /// The most statuses in one statement.
-const MOST: usize = 256;
+const MOST: usize = 512;
 
 /// A status, and what it was found under.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Debug)]
 struct Found {
-    shard: u16,
-    holder: Uuid,
-    epoch: i64,
+    fence: Fence,
     id: EnvironmentId,
     generation: i64,
-    #[serde(flatten)]
+    /// Without its conditions.
     status: EnvironmentStatus,
+    /// As JSON.
+    conditions: String,
 }
 
 /// A status that waits to be written, and who waits for it.
@@ -47,23 +52,53 @@ struct Waiting {
     written: oneshot::Sender<Written>,
 }
 
-/// Those that wait.
+/// Where the statuses of some shards gather.
 #[derive(Debug)]
-pub(crate) struct StatusQueue {
+struct Lane {
     waiting: Mutex<VecDeque<Waiting>>,
-    turns: Semaphore,
+    /// Had by whoever writes.
+    turn: Semaphore,
 }
 
-impl Default for StatusQueue {
+/// Where statuses gather.
+#[derive(Debug, Default)]
+pub(crate) struct StatusQueue {
+    lanes: [Lane; LANES],
+}
+
+impl Found {
+    fn new(fence: &Fence, id: EnvironmentId, generation: i64, status: &EnvironmentStatus) -> Result<Self, Error> {
+        let conditions = serde_json::to_string(&status.conditions).map_err(|error| sqlx::Error::Encode(error.into()))?;
+        Ok(Self {
+            fence: *fence,
+            id,
+            generation,
+            status: EnvironmentStatus {
+                conditions: Conditions::default(),
+                error_message: status.error_message.clone(),
+                ..*status
+            },
+            conditions,
+        })
+    }
+}
+
+impl Default for Lane {
     fn default() -> Self {
         Self {
             waiting: Mutex::default(),
-            turns: Semaphore::new(TURNS),
+            turn: Semaphore::new(1),
         }
     }
 }
 
 impl StatusQueue {
+    fn lane(&self, id: EnvironmentId) -> &Lane {
+        &self.lanes[usize::from(id.shard()) % LANES]
+    }
+}
+
+impl Lane {
     fn lock(&self) -> MutexGuard<'_, VecDeque<Waiting>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -71,9 +106,8 @@ impl StatusQueue {
     /// The next to be written together, those who still wait for it only. Of two of one environment, the second stays for the next time.
     fn take(&self) -> Vec<Waiting> {
         let mut waiting = self.lock();
-        waiting.retain(|waiting| !waiting.written.is_closed());
-        let (mut seen, mut taken, mut left) = (HashSet::new(), Vec::new(), VecDeque::new());
-        for one in waiting.drain(..) {
+        let (mut seen, mut taken, mut left) = (HashSet::new(), Vec::with_capacity(waiting.len()), VecDeque::new());
+        for one in waiting.drain(..).filter(|one| !one.written.is_closed()) {
             if taken.len() < MOST && seen.insert(one.found.id) {
                 taken.push(one);
             } else {
@@ -83,6 +117,61 @@ impl StatusQueue {
         *waiting = left;
         taken
     }
+}
+
+/// Writes [`Columns`], and tells the place of each status that is written. Each lease is locked once, however many statuses were
+/// found under it.
+macro_rules! write_columns {
+    ($free:literal, $from:literal, $new:expr) => {
+        sqlx::query_scalar!(
+            r#"with held as materialized (
+                select fence.number
+                from unnest($1::smallint[], $2::uuid[], $3::bigint[]) with ordinality as fence (shard, holder, epoch, number)
+                join leases using (shard, holder, epoch)
+                where leases.expires_at > clock_timestamp()
+                for key share of leases skip locked
+            ), new as (
+                select *
+                from unnest(
+                    $4::bigint[], $5::uuid[], $6::bigint[], $7::text[], $8::bigint[], $9::inet[], $10::timestamptz[], $11::text[],
+                    $12::bigint[], $13::text[], $14::timestamptz[]
+                ) with ordinality as new (
+                    fence, id, generation, status, do_droplet_id, ip_address, do_created_at, error_message, observed_generation,
+                    conditions, observed_at, place
+                )
+                where fence = any (array(select number from held))
+            )"# + $free
+                + r#"
+            update account_tool_environments as environment
+            set status = new.status::account_environment_status_enum, do_droplet_id = new.do_droplet_id,
+                ip_address = new.ip_address, do_created_at = new.do_created_at, error_message = new.error_message,
+                observed_generation = new.observed_generation, conditions = new.conditions::jsonb, observed_at = new.observed_at
+            "# + $from
+                + r#" environment.id = new.id and environment.generation = new.generation
+            returning new.place as "place!""#,
+            &$new.shards,
+            &$new.holders,
+            &$new.epochs,
+            &$new.fences,
+            &$new.ids,
+            &$new.generations,
+            &$new.phases as _,
+            &$new.droplet_ids as _,
+            &$new.ip_addresses as _,
+            &$new.droplets_created_at as _,
+            &$new.error_messages as _,
+            &$new.observed_generations,
+            &$new.conditions,
+            &$new.observed_at as _,
+        )
+    };
+}
+
+/// Whether a lock was waited for in vain: `lock_not_available`.
+fn is_locked(error: &sqlx::Error) -> bool {
+    error
+        .as_database_error()
+        .is_some_and(|error| error.code().as_deref() == Some("55P03"))
 }
 
 impl Database {
@@ -97,92 +186,65 @@ impl Database {
     ) -> Result<Written, Error> {
         fence.covers(id)?;
         let (written, mut answer) = oneshot::channel();
-        let found = Found {
-            shard: fence.shard,
-            holder: fence.holder,
-            epoch: fence.epoch,
-            id,
-            generation,
-            status: status.clone(),
-        };
-        self.statuses.lock().push_back(Waiting { found, written });
-        loop {
+        let found = Found::new(fence, id, generation, status)?;
+        let lane = self.statuses.lane(id);
+        lane.lock().push_back(Waiting { found, written });
+        let answer = loop {
             let turn = tokio::select! {
                 biased;
-                answer = &mut answer => return self.answered(answer.ok(), fence, id, generation, status).await,
-                turn = self.statuses.turns.acquire() => turn,
+                answer = &mut answer => break answer,
+                turn = lane.turn.acquire() => turn,
             };
-            let taken = self.statuses.take();
-            match &taken[..] {
-                // Somebody else has it under way.
-                [] => {
-                    drop(turn);
-                    let answer = (&mut answer).await;
-                    return self.answered(answer.ok(), fence, id, generation, status).await;
-                }
-                [only] if only.found.id == id => return self.status_write_alone(fence, id, generation, status).await,
-                _ => self.statuses_write(taken).await,
+            // Passes that the last statement has set free are about to bring more.
+            tokio::task::yield_now().await;
+            let taken = lane.take();
+            // None, when the answer came together with the turn.
+            if !taken.is_empty() {
+                self.statuses_write(taken).await;
             }
-        }
-    }
-
-    async fn answered(
-        &self,
-        answer: Option<Written>,
-        fence: &Fence,
-        id: EnvironmentId,
-        generation: i64,
-        status: &EnvironmentStatus,
-    ) -> Result<Written, Error> {
+            drop(turn);
+        };
         match answer {
-            Some(written) => Ok(written),
-            None => self.status_write_alone(fence, id, generation, status).await,
+            Ok(written) => Ok(written),
+            Err(_) => self.status_write_alone(fence, id, generation, status).await,
         }
     }
 
     /// Writes these together, and tells those whose status is written. The others have it written alone, which tells why it was not.
     async fn statuses_write(&self, waiting: Vec<Waiting>) {
-        let found: Vec<&Found> = waiting.iter().map(|waiting| &waiting.found).collect();
-        let statement = sqlx::query_scalar!(
-            r#"with new as materialized (
-                select * from jsonb_to_recordset($1) as new (
-                    shard smallint, holder uuid, epoch bigint, id uuid, generation bigint,
-                    status account_environment_status_enum, do_droplet_id bigint, ip_address inet, do_created_at timestamptz,
-                    error_message text, observed_generation bigint, conditions jsonb, observed_at timestamptz
-                )
-            ), fence as materialized (
-                select shard, holder, epoch from leases
-                where (shard, holder, epoch) in (select shard, holder, epoch from new) and expires_at > clock_timestamp()
-                for key share skip locked
-            ), free as materialized (
-                select environment.id
-                from new
-                join fence using (shard, holder, epoch)
-                join account_tool_environments as environment using (id, generation)
-                for no key update of environment skip locked
-            )
-            update account_tool_environments as environment
-            set status = new.status, do_droplet_id = new.do_droplet_id, ip_address = new.ip_address,
-                do_created_at = new.do_created_at, error_message = new.error_message,
-                observed_generation = new.observed_generation, conditions = new.conditions, observed_at = new.observed_at
-            from free join new using (id)
-            where environment.id = free.id and environment.generation = new.generation
-            returning environment.id"#,
-            Json(found) as _,
-        )
-        .fetch_all(&self.pool);
-        match self.write("environment_status_write", statement).await {
-            Ok(ids) => {
-                let ids: HashSet<Uuid> = ids.into_iter().collect();
-                for Waiting { found, written } in waiting {
-                    if ids.contains(&found.id.0) {
-                        // Whoever waited may have stopped waiting.
-                        let _ = written.send(Written::Done);
-                    }
+        let (found, written): (Vec<Found>, Vec<_>) = waiting.into_iter().map(|waiting| (waiting.found, waiting.written)).unzip();
+        let new = Columns::of(found);
+        let statement = write_columns!(
+            "",
+            "from new where (select set_config('lock_timeout', '10ms', true)) is not null and",
+            new
+        );
+        let mut places = self.write("environment_status_write", statement.fetch_all(&self.pool)).await;
+        if places.as_ref().is_err_and(is_locked) {
+            let statement = write_columns!(
+                ", free as materialized (
+                    select new.*
+                    from new join account_tool_environments as environment using (id, generation)
+                    for no key update of environment skip locked
+                )",
+                "from free as new where",
+                new
+            );
+            places = self.write("environment_status_write", statement.fetch_all(&self.pool)).await;
+        }
+        match places {
+            Ok(places) => {
+                let mut written: Vec<_> = written.into_iter().map(Some).collect();
+                for place in places {
+                    let written = usize::try_from(place - 1)
+                        .ok()
+                        .and_then(|place| written.get_mut(place)?.take());
+                    // Whoever waited may have stopped waiting.
+                    let _ = written.map(|written| written.send(Written::Done));
                 }
             }
             Err(error) => {
-                tracing::debug!(%error, statuses = waiting.len(), "statuses were not written together; each is written alone");
+                tracing::debug!(%error, statuses = written.len(), "statuses were not written together; each is written alone");
             }
         }
     }

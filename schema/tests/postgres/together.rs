@@ -2,7 +2,7 @@
 
 use crate::{status, support::Scene};
 use effects::{Effect, Effects, Moment, Witness};
-use futures::{FutureExt, future::BoxFuture, future::join_all};
+use futures::{FutureExt, future::BoxFuture, future::join_all, poll};
 use model::{EnvironmentId, EnvironmentStatus};
 use schema::{ConnectOptions, Database, Error, Fence, Role, Written};
 use std::{
@@ -23,8 +23,8 @@ fn environment_status() -> EnvironmentStatus {
     }
 }
 
-/// How many statements are under way at once.
-const TURNS: usize = 2;
+/// How many statements are under way at once, each for the shards whose number leaves the same rest.
+const LANES: u16 = 2;
 
 /// Counts the statements that write statuses, and lets none begin before it is opened.
 struct Gate {
@@ -59,25 +59,19 @@ async fn gated(scene: &Scene) -> (Database, Arc<Gate>) {
     (Database::connect(&options).await.unwrap(), gate)
 }
 
+/// Of different shards, so that each has a lease of its own, and of one lane.
 async fn environments(scene: &Scene, count: usize) -> Vec<(EnvironmentId, Fence)> {
-    let mut environments = Vec::new();
-    for _ in 0..count {
-        // Of different shards, so that each has a lease of its own.
-        let id = loop {
-            let id = scene.environment().await;
-            if environments
-                .iter()
-                .all(|(other, _): &(EnvironmentId, Fence)| other.shard() != id.shard())
-            {
-                break id;
-            }
-        };
-        environments.push((id, scene.fence(id).await));
+    let mut environments: Vec<(EnvironmentId, Fence)> = Vec::new();
+    while environments.len() < count {
+        let id = scene.environment().await;
+        if id.shard() % LANES == 0 && environments.iter().all(|(other, _)| other.shard() != id.shard()) {
+            environments.push((id, scene.fence(id).await));
+        }
     }
     environments
 }
 
-/// Writes all of these at the same time, those after the first two by one statement.
+/// Writes all of these at the same time.
 async fn together(database: &Database, gate: &Gate, writes: &[(EnvironmentId, Fence, i64)]) -> Vec<Result<Written, Error>> {
     let status = environment_status();
     let writing = join_all(
@@ -122,8 +116,8 @@ async fn each_row_counts_for_itself() {
     }
     let refused = scene.read("select sum(refused_writes)::text from leases").await;
     assert_eq!(refused, ["3"]);
-    // Two by themselves, all others together, and the four that were not written alone once more.
-    assert_eq!(gate.statements.load(Ordering::SeqCst), TURNS + 1 + 4);
+    // All together, and the four that were not written alone once more.
+    assert_eq!(gate.statements.load(Ordering::SeqCst), 1 + 4);
 }
 
 #[tokio::test]
@@ -158,31 +152,116 @@ async fn nobody_waits_for_a_row_that_somebody_else_has_locked_but_its_own_pass()
 }
 
 #[tokio::test]
-async fn a_pass_that_is_dropped_while_it_writes_for_others_costs_them_a_statement() {
+async fn what_comes_while_a_statement_is_under_way_goes_with_the_next() {
     let scene = Scene::new().await;
-    let known = environments(&scene, 5).await;
+    let known = environments(&scene, 4).await;
     let (database, gate) = gated(&scene).await;
     let status = environment_status();
     let write = |number: usize| {
         let (id, fence) = &known[number];
-        database.environment_status_write(fence, *id, 1, &status)
+        Box::pin(database.environment_status_write(fence, *id, 1, &status))
     };
-    // The first two are at the gate; one of them goes, and so the third writes for all that wait.
-    let (mut first, mut second, mut third) = (Box::pin(write(0)), Box::pin(write(1)), Box::pin(write(2)));
-    let mut rest = Box::pin(join_all([write(3), write(4)]));
-    assert!(first.as_mut().now_or_never().is_none() && second.as_mut().now_or_never().is_none());
-    assert!(third.as_mut().now_or_never().is_none() && rest.as_mut().now_or_never().is_none());
+    let mut first = write(0);
+    while gate.statements.load(Ordering::SeqCst) == 0 {
+        assert!(poll!(first.as_mut()).is_pending());
+    }
+    let mut rest = Box::pin(join_all([write(1), write(2), write(3)]));
+    assert!(poll!(rest.as_mut()).is_pending());
+    assert_eq!(
+        gate.statements.load(Ordering::SeqCst),
+        1,
+        "they wait for the one that is under way"
+    );
+    gate.open.send_replace(true);
+    let (first, rest) = tokio::join!(first, rest);
+    for outcome in rest.into_iter().chain([first]) {
+        assert_eq!(outcome.unwrap(), Written::Done);
+    }
+    assert_eq!(gate.statements.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn lanes_do_not_wait_for_each_other() {
+    let scene = Scene::new().await;
+    let (even, other) = (
+        environments(&scene, 1).await[0],
+        loop {
+            let id = scene.environment().await;
+            if id.shard() % LANES == 1 {
+                break (id, scene.fence(id).await);
+            }
+        },
+    );
+    let (database, gate) = gated(&scene).await;
+    let status = environment_status();
+    let mut writes = [even, other].map(|(id, fence)| {
+        let (database, status) = (&database, &status);
+        Box::pin(async move { database.environment_status_write(&fence, id, 1, status).await })
+    });
+    for write in &mut writes {
+        assert!(poll!(write.as_mut()).is_pending());
+        tokio::task::yield_now().await;
+        assert!(poll!(write.as_mut()).is_pending());
+    }
+    assert_eq!(gate.statements.load(Ordering::SeqCst), 2);
+    gate.open.send_replace(true);
+    for outcome in join_all(writes).await {
+        assert_eq!(outcome.unwrap(), Written::Done);
+    }
+}
+
+#[tokio::test]
+async fn who_waits_alone_for_a_locked_row_keeps_nobody_from_the_lane() {
+    let scene = Scene::new().await;
+    let known = environments(&scene, 2).await;
+    let status = environment_status();
+    let database = &scene.controller;
+    let ((locked, locked_fence), (free, free_fence)) = (known[0], known[1]);
+    let mut user = scene.admin.begin().await.unwrap();
+    sqlx::query("select from account_tool_environments where id = $1 for update")
+        .bind(locked.0)
+        .execute(&mut *user)
+        .await
+        .unwrap();
+    let mut waits = Box::pin(database.environment_status_write(&locked_fence, locked, 1, &status));
+    let alone = tokio::time::sleep(Duration::from_millis(300));
+    tokio::pin!(alone);
+    tokio::select! {
+        _ = &mut waits => panic!("the row is locked"),
+        () = &mut alone => {}
+    }
+    let written = database.environment_status_write(&free_fence, free, 1, &status);
+    tokio::select! {
+        _ = &mut waits => panic!("the row is locked"),
+        written = written => assert_eq!(written.unwrap(), Written::Done),
+    }
+    user.rollback().await.unwrap();
+    assert_eq!(waits.await.unwrap(), Written::Done);
+}
+
+#[tokio::test]
+async fn a_pass_that_is_dropped_while_it_writes_for_others_costs_them_a_statement() {
+    let scene = Scene::new().await;
+    let known = environments(&scene, 3).await;
+    let (database, gate) = gated(&scene).await;
+    let status = environment_status();
+    let write = |number: usize| {
+        let (id, fence) = &known[number];
+        Box::pin(database.environment_status_write(fence, *id, 1, &status))
+    };
+    let (mut first, mut rest) = (write(0), Box::pin(join_all([write(1), write(2)])));
+    // The first has the turn, and the others have come before it takes what waits.
+    assert!(poll!(first.as_mut()).is_pending() && poll!(rest.as_mut()).is_pending());
+    tokio::task::yield_now().await;
+    assert!(poll!(first.as_mut()).is_pending());
+    assert_eq!(gate.statements.load(Ordering::SeqCst), 1, "it is at the gate, with all three");
     drop(first);
-    assert!(third.as_mut().now_or_never().is_none());
-    assert_eq!(gate.statements.load(Ordering::SeqCst), TURNS + 1);
-    drop(third);
     gate.open.send_replace(true);
     for outcome in rest.await {
         assert_eq!(outcome.unwrap(), Written::Done);
     }
-    assert_eq!(second.await.unwrap(), Written::Done);
-    assert_eq!(gate.statements.load(Ordering::SeqCst), TURNS + 1 + 2);
-    for number in [1, 3, 4] {
+    assert_eq!(gate.statements.load(Ordering::SeqCst), 1 + 2);
+    for number in [1, 2] {
         assert_eq!(scene.row(known[number].0).await.status, status);
     }
     assert_ne!(scene.row(known[0].0).await.status, status, "dropped before it began");
