@@ -51,10 +51,10 @@ pub struct Config {
 }
 
 impl Default for Config {
-    /// 64 passes at once, 15 minutes for each, 10 seconds of grace, the machine's clock.
+    /// 512 passes at once, 15 minutes for each, 10 seconds of grace, the machine's clock.
     fn default() -> Self {
         Self {
-            concurrency: NonZeroUsize::new(64).unwrap_or(NonZeroUsize::MIN),
+            concurrency: NonZeroUsize::new(512).unwrap_or(NonZeroUsize::MIN),
             backoff: Backoff::default(),
             deadline: Duration::from_mins(15),
             grace: Duration::from_secs(10),
