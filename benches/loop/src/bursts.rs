@@ -71,7 +71,7 @@ pub(crate) async fn passes(databases: &Databases) -> Result<Vec<Figure>> {
     let server = Server::start(MANY).await?;
     let mut pairs = Vec::new();
     for number in 1..=PASS_PAIRS {
-        let mut subject = ours(&databases.url(MANY), MANY).await?;
+        let mut subject = ours(&databases.url(MANY).await?, MANY).await?;
         let ours = subject.rate(WARM_UP, MEASURED).await?;
         subject.leave().await?;
         let mut subject = server.controller().await?;

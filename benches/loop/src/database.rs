@@ -8,7 +8,7 @@ use std::{
     collections::HashMap,
     process::{Output, Stdio},
 };
-use tokio::{io::AsyncWriteExt, process::Command};
+use tokio::{io::AsyncWriteExt, process::Command, sync::OnceCell};
 use uuid::Uuid;
 
 /// The sizes that are measured.
@@ -16,35 +16,38 @@ pub(crate) const FEW: u32 = 10_000;
 /// The larger one.
 pub(crate) const MANY: u32 = 100_000;
 
-/// The cluster, filled.
+/// The cluster.
 pub(crate) struct Databases {
     cluster: Cluster,
+    few: OnceCell<()>,
+    many: OnceCell<()>,
 }
 
 impl Databases {
-    /// Makes the cluster, and a database with rows of each size.
+    /// Makes the cluster. A database with rows of a size is made when it is first asked for.
     pub(crate) async fn start() -> Result<Self> {
         let options = Options {
             // Reactions are counted from the moment that Postgres itself says a change was committed at.
             settings: vec![("track_commit_timestamp".to_owned(), "on".to_owned())],
             ..Options::default()
         };
-        let databases = Self {
+        Ok(Self {
             cluster: Cluster::start(options).await?,
-        };
-        for count in [FEW, MANY] {
-            databases.fill(count).await?;
-        }
-        Ok(databases)
+            few: OnceCell::new(),
+            many: OnceCell::new(),
+        })
     }
 
     /// The address of the database with so many rows.
-    pub(crate) fn url(&self, count: u32) -> String {
-        self.cluster.url(&name(count))
+    pub(crate) async fn url(&self, count: u32) -> Result<String> {
+        let filled = if count == MANY { &self.many } else { &self.few };
+        filled.get_or_try_init(|| self.fill(count)).await?;
+        Ok(self.cluster.url(&name(count)))
     }
 
     /// The address of a fresh copy of it, to change.
     pub(crate) async fn copy(&self, count: u32, copy: &str) -> Result<String> {
+        self.url(count).await?;
         Ok(self.cluster.copy_database(copy, &name(count)).await?)
     }
 

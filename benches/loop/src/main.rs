@@ -5,7 +5,7 @@
 //! | `cold`, `reaction` | the reconcile loop: start, memory, reaction | kube-runtime's `Controller` (`benches/peer`) |
 //! | `burst` | one transaction that changes 10,000 rows, until the last reconcile begins | the peer, and 10,000 events |
 //! | `passes` | passes over 100,000 rows with nothing to do, with their real comparison | the peer's empty reconcile, requeued at once |
-//! | `status` | writing 10,000 statuses back | the same as plain `update`s in batches of 1,000 |
+//! | `status` | writing 10,000 statuses back | the same as plain `update`s in batches of 500 over two connections |
 //! | `sweep` | a sweep of 10,000 droplets and firewalls by three replicas | a client that GETs each |
 //! | `creates` | 1,000 environments by a whole replica, time compressed | 1,000 requests at 250 a minute |
 //!
@@ -87,7 +87,7 @@ async fn measure(parts: &[&str]) -> Result<()> {
 async fn databases() -> Result<()> {
     let databases = Databases::start().await?;
     for count in [database::FEW, database::MANY] {
-        println!("{count} {}", databases.url(count));
+        println!("{count} {}", databases.url(count).await?);
     }
     let mut rest = Vec::new();
     tokio::io::AsyncReadExt::read_to_end(&mut tokio::io::stdin(), &mut rest).await?;

@@ -18,7 +18,7 @@ use tokio::{process::Command, time::sleep};
 use uuid::Uuid;
 
 /// Pairs of cold starts, by size.
-const COLD_PAIRS: usize = 5;
+const COLD_PAIRS: usize = 7;
 /// Pairs of reaction runs.
 const REACTION_PAIRS: usize = 5;
 /// Changes in one reaction run, and how many a second.
@@ -91,7 +91,7 @@ pub(crate) async fn cold_starts(databases: &Databases) -> Result<Vec<Figure>> {
 
 async fn cold_pairs(databases: &Databases, count: u32) -> Result<Vec<Pair<ColdStart>>> {
     let server = Server::start(count).await?;
-    let url = databases.url(count);
+    let url = databases.url(count).await?;
     let mut pairs = Vec::new();
     for number in 1..=COLD_PAIRS {
         let ours = ColdStart::of(ours(&url, count).await?).await?;
