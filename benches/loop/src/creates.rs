@@ -70,12 +70,13 @@ pub(crate) async fn creates() -> Result<Vec<Figure>> {
     let before = simulator.counts();
     let began = Instant::now();
     psql(&url, &insert()).await?;
-    let created = until_created(&url, began).await?;
+    let (created, minutes) = until_created(&url, &simulator, began).await?;
     let took = began.elapsed();
     let after = simulator.counts();
     replica.stop().await?;
     simulator.shutdown().await;
     tell(created, took, &before, &after);
+    println!("  requests in each minute: {minutes:?}");
     let limits = after.limits;
     ensure!(limits.by_minute + limits.by_hour == 0, "the limit was hit: {limits:?}");
     ensure!(after.twins == 0, "an environment had two droplets: {:?}", after.changes);
@@ -169,15 +170,27 @@ fn insert() -> String {
     )
 }
 
-/// Waits until every environment has its droplet and its firewall, or the patience is over. How many have.
-async fn until_created(url: &str, began: Instant) -> Result<u32> {
+/// Waits until every environment has its droplet and its firewall, or the patience is over. How many have, and how many requests
+/// were sent in each minute.
+async fn until_created(url: &str, simulator: &Handle, began: Instant) -> Result<(u32, Vec<u64>)> {
     let sql = "select count(*) from account_tool_environments as environment
         join environment_firewalls as firewall on firewall.environment_id = environment.id
         where environment.do_droplet_id is not null and firewall.do_firewall_id is not null;\n";
+    let sent = || {
+        let counts = simulator.counts();
+        counts.changes.values().chain(counts.reads.values()).sum::<u64>()
+    };
+    let (mut minutes, mut last) = (Vec::new(), sent());
     loop {
         let created: u32 = psql(url, sql).await?.trim().parse()?;
-        if created == COUNT || began.elapsed() > PATIENCE {
-            return Ok(created);
+        let over = created == COUNT || began.elapsed() > PATIENCE;
+        if over || began.elapsed().as_secs() / MINUTE.as_secs() > minutes.len() as u64 {
+            let now = sent();
+            minutes.push(now - last);
+            last = now;
+        }
+        if over {
+            return Ok((created, minutes));
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }

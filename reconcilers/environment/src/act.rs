@@ -9,12 +9,13 @@ use crate::{
     EnvironmentReconciler,
     action::{Action, Cause},
     failure,
+    outbox::Sending,
     status::event,
 };
 use agent_api::Bootstrap;
 use digitalocean::{Client, DropletCreate, ImageRef, Priority, Refusal};
 use model::{
-    DropletId, Environment, EnvironmentId, EnvironmentRecord, Event, EventType, InstallationId, Intent, IntentKind,
+    DropletId, Environment, EnvironmentId, EnvironmentRecord, Event, EventType, InstallationId, Intent, IntentId, IntentKind,
     IntentOutcome, record::Subject, tags,
 };
 use runtime::Error;
@@ -99,48 +100,36 @@ impl EnvironmentReconciler {
         let create = match self.droplet_create(row, &intent) {
             Ok(create) => create,
             Err(error) => {
-                self.outbox.put_back(intent);
+                self.outbox.ended(intent, Sending::WithoutEffect, self.moment());
                 return Err(Error::terminal("UserDataRefused", error.to_string()));
             }
         };
         let answer = self.client.droplet_create(&create).await;
-        // Whatever came of it came of it by now, so the lag that may hide it begins here at the latest.
-        self.outbox.sent(id, intent.id, self.moment());
+        let (made_for, sending) = (intent.id, answer.as_ref().map_or_else(sending, |_| Sending::Sent));
+        self.outbox.ended(intent, sending, self.moment());
         match answer {
             Ok(created) => {
                 let droplet = DropletId(created.droplet.id);
-                let named = self.database.intent_droplet(&fence, intent.id, droplet).await;
+                let named = self.database.intent_droplet(&fence, made_for, droplet).await;
                 let message = format!("droplet {droplet} is created in {}, size {}", row.spec.region, row.spec.size);
                 self.record(event(id, EventType::Normal, "DropletCreated", message, cause))
                     .await;
                 named.map_err(|error| Error::from(&error))
             }
-            Err(error) => self.create_failed(&fence, intent, &error).await,
+            Err(error) => self.create_failed(&fence, made_for, &error).await,
         }
     }
 
-    /// Records what a failed create is known to have done: nothing and may be sent again, nothing and was refused, or nobody knows.
-    async fn create_failed(&self, fence: &Fence, intent: Intent, error: &digitalocean::Error) -> Result<(), Error> {
-        match error {
-            digitalocean::Error::Refused { refusal, .. } => {
-                let resolved = self.database.intent_resolve(fence, intent.id, IntentOutcome::Refused).await;
-                resolved.map_err(|error| Error::from(&error))?;
-                if let Refusal::DropletLimit = refusal {
-                    // It goes away by itself, but somebody has to do something for that.
-                    let message = format!("droplet_limit: {error}; destroy droplets, or have DigitalOcean raise the limit");
-                    return Err(Error::terminal(error.reason(), message));
-                }
+    /// Records that a create was refused; of any other that failed there is nothing to record.
+    async fn create_failed(&self, fence: &Fence, intent: IntentId, error: &digitalocean::Error) -> Result<(), Error> {
+        if let digitalocean::Error::Refused { refusal, .. } = error {
+            let resolved = self.database.intent_resolve(fence, intent, IntentOutcome::Refused).await;
+            resolved.map_err(|error| Error::from(&error))?;
+            if let Refusal::DropletLimit = refusal {
+                // It goes away by itself, but somebody has to do something for that.
+                let message = format!("droplet_limit: {error}; destroy droplets, or have DigitalOcean raise the limit");
+                return Err(Error::terminal(error.reason(), message));
             }
-            // Not sent, or refused before it was looked at: it may be sent again.
-            digitalocean::Error::RateLimited { .. }
-            | digitalocean::Error::Unauthorized { .. }
-            | digitalocean::Error::NotFound { .. }
-            | digitalocean::Error::Configuration { .. }
-            | digitalocean::Error::Unavailable { .. } => self.outbox.put_back(intent),
-            // It may have been carried out: the permission is used up, and the droplet is looked for.
-            digitalocean::Error::Decode { .. }
-            | digitalocean::Error::Incomplete { .. }
-            | digitalocean::Error::Ambiguous { .. } => {}
         }
         Err(failure::cloud(error))
     }
@@ -199,6 +188,23 @@ impl EnvironmentReconciler {
         if let Err(error) = self.database.event_record(&event).await {
             tracing::warn!(%error, reason = event.reason, "an event could not be recorded");
         }
+    }
+}
+
+/// What a failed create is known to have done: nothing, or nobody knows. One that was refused is over, and is not sent again.
+fn sending(error: &digitalocean::Error) -> Sending {
+    match error {
+        // Not sent, or refused before it was looked at.
+        digitalocean::Error::RateLimited { .. }
+        | digitalocean::Error::Unauthorized { .. }
+        | digitalocean::Error::NotFound { .. }
+        | digitalocean::Error::Configuration { .. }
+        | digitalocean::Error::Unavailable { .. } => Sending::WithoutEffect,
+        // It may have been carried out: the permission is used up, and the droplet is looked for.
+        digitalocean::Error::Refused { .. }
+        | digitalocean::Error::Decode { .. }
+        | digitalocean::Error::Incomplete { .. }
+        | digitalocean::Error::Ambiguous { .. } => Sending::Sent,
     }
 }
 

@@ -180,7 +180,9 @@ impl Reconciler for EnvironmentReconciler {
         let sighting = match read {
             Read::Cached => self.fleet.sighting(*key),
             Read::Authoritative => {
-                let sighting = self.looks.recent(desired).await;
+                let unsent = self.outbox.outgoing(*key, self.moment()).unsent;
+                let unsent = unsent.is_some() && unsent == desired.intent.as_ref().map(|intent| intent.id);
+                let sighting = self.looks.recent(desired, unsent).await;
                 let sighting = sighting.map_err(|error| failure::cloud(&error))?;
                 let followed = self.follow_resize(*key).await;
                 followed.map_err(|error| failure::cloud(&error))?;

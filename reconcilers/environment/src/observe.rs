@@ -58,10 +58,9 @@ impl EnvironmentReconciler {
         if known.is_some_and(|known| known.intent == intent.id && known.unenrolled.is_some()) {
             return Ok(());
         }
-        let began = self.moment();
         let told = self.database.intent_standing(id).await;
         if let Some(told) = told.map_err(|error| Error::from(&error))? {
-            self.outbox.learn(id, told, began);
+            self.outbox.learn(id, told, self.moment());
         }
         Ok(())
     }

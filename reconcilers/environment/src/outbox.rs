@@ -40,6 +40,16 @@ struct Remembered {
     unenrolled: Option<u32>,
 }
 
+/// How the sending of an announced create ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sending {
+    /// Surely without effect: it may be sent again, and is as old as before. Were it younger for every try, it would never grow too
+    /// old to be sent, while others take it for lost.
+    WithoutEffect,
+    /// With an effect, or nobody knows: that came by now, so the lag that may hide it begins here at the latest.
+    Sent,
+}
+
 /// How far the latest intent is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
@@ -109,36 +119,42 @@ impl Outbox {
         };
     }
 
-    /// The sending of an intent surely had no effect: it may be sent again.
-    pub fn put_back(&self, intent: Intent) {
-        let environment = intent.environment_id;
-        self.lock().entry(environment).or_default().unsent = Some(intent);
-    }
-
     /// Uses the permission to send up.
     pub fn take(&self, environment: EnvironmentId) -> Option<Intent> {
         self.lock().get_mut(&environment)?.unsent.take()
     }
 
-    /// The create of an intent has ended, in whatever way: its effect is not younger than this.
-    pub fn sent(&self, environment: EnvironmentId, intent: IntentId, now: Moment) {
+    /// The sending of an intent, whose permission was taken, has ended.
+    pub fn ended(&self, intent: Intent, sending: Sending, now: Moment) {
         let mut environments = self.lock();
-        let standing = environments.get_mut(&environment).and_then(|entry| entry.standing.as_mut());
-        if let Some(standing) = standing.filter(|standing| standing.intent == intent) {
-            standing.began = standing.began.max(now);
+        let entry = environments.entry(intent.environment_id).or_default();
+        match sending {
+            Sending::WithoutEffect => entry.unsent = Some(intent),
+            Sending::Sent => {
+                if let Some(standing) = entry.standing.as_mut().filter(|standing| standing.intent == intent.id) {
+                    standing.began = standing.began.max(now);
+                }
+            }
         }
     }
 
-    /// How far the latest intent is was asked of the database.
+    /// The database was asked how far the latest intent is, and its answer is there. It may have been under way for long, so the ages
+    /// in it count from now and not from the question.
     pub fn learn(&self, environment: EnvironmentId, told: IntentStanding, now: Moment) {
         let mut environments = self.lock();
         let entry = environments.entry(environment).or_default();
         let known = entry.standing.filter(|known| known.intent == told.intent);
+        let unsent = entry.unsent.as_ref().is_some_and(|unsent| unsent.id == told.intent);
         let began = now - told.age;
         entry.standing = Some(Remembered {
             intent: told.intent,
-            // What this process saw itself is the later one.
-            began: known.map_or(began, |known| known.began.max(began)),
+            began: match known {
+                // Too old to be sent is judged by the moment before it was announced.
+                Some(known) if unsent => known.began,
+                // What this process saw itself is the later one.
+                Some(known) => known.began.max(began),
+                None => began,
+            },
             enrolment_ends: now + told.enrolment_left,
             unenrolled: Some(told.unenrolled),
         });
@@ -217,5 +233,78 @@ impl Entry {
                 .collect(),
             failed_resize: self.failed_resize,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::Timestamp;
+    use model::IntentKind;
+
+    const fn secs(seconds: i64) -> SignedDuration {
+        SignedDuration::from_secs(seconds)
+    }
+
+    fn intent() -> Intent {
+        Intent {
+            id: IntentId::random(),
+            environment_id: EnvironmentId::random(),
+            kind: IntentKind::Create,
+            epoch: 1,
+            announced_at: Timestamp::UNIX_EPOCH,
+            droplet_id: None,
+            enrolment_expires_at: Timestamp::UNIX_EPOCH + secs(3600),
+            enrolled_key: None,
+            outcome: None,
+        }
+    }
+
+    fn told(intent: &Intent, age: i64) -> IntentStanding {
+        IntentStanding {
+            intent: intent.id,
+            age: secs(age),
+            enrolment_left: secs(3600 - age),
+            unenrolled: 0,
+        }
+    }
+
+    /// The process may have stood still between question and answer, and the intent may be younger than the question.
+    #[test]
+    fn an_age_is_never_more_than_the_truth() {
+        let (outbox, intent) = (Outbox::default(), intent());
+        outbox.learn(intent.environment_id, told(&intent, 9), secs(160));
+        let standing = outbox.outgoing(intent.environment_id, secs(161)).standing.unwrap();
+        assert_eq!((standing.age, standing.enrolment_left), (secs(10), secs(3590)));
+    }
+
+    #[test]
+    fn what_is_unsent_does_not_grow_younger_by_asking() {
+        let (outbox, intent) = (Outbox::default(), intent());
+        let environment = intent.environment_id;
+        outbox.announced(intent.clone(), secs(100));
+        outbox.learn(environment, told(&intent, 5), secs(400));
+        let age = |now| outbox.outgoing(environment, now).standing.unwrap().age;
+        assert_eq!(age(secs(400)), secs(300));
+        assert!(outbox.take(environment).is_some());
+        outbox.ended(intent.clone(), Sending::Sent, secs(410));
+        outbox.learn(environment, told(&intent, 12), secs(420));
+        assert_eq!(
+            age(secs(420)),
+            secs(10),
+            "its effect is not older than this process saw it end"
+        );
+    }
+    #[test]
+    fn a_try_without_effect_makes_an_intent_no_younger() {
+        let (outbox, intent) = (Outbox::default(), intent());
+        let environment = intent.environment_id;
+        outbox.announced(intent.clone(), secs(0));
+        for now in [10, 20] {
+            let taken = outbox.take(environment).unwrap();
+            outbox.ended(taken, Sending::WithoutEffect, secs(now));
+        }
+        let outgoing = outbox.outgoing(environment, secs(29));
+        assert_eq!((outgoing.unsent, outgoing.standing.unwrap().age), (Some(intent.id), secs(29)));
     }
 }

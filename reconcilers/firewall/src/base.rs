@@ -114,8 +114,12 @@ impl Reconciler for BaseFirewallReconciler {
     }
 
     async fn load(&self, key: &InstallationId, _: Read) -> Result<Option<FirewallSpec>, Error> {
-        let ours = self.leases.fence(SHARD).is_some();
-        Ok(ours.then(|| rules::base(key, &self.policy.sources)))
+        let (ours, spec) = (self.leases.fence(SHARD).is_some(), rules::base(key, &self.policy.sources));
+        if !ours {
+            // Whoever works on it now knows better.
+            self.sources.firewalls.failed(&spec.name, None);
+        }
+        Ok(ours.then_some(spec))
     }
 
     async fn observe(&self, _: &InstallationId, desired: &FirewallSpec, read: Read) -> Result<Observed, Error> {
@@ -134,6 +138,7 @@ impl Reconciler for BaseFirewallReconciler {
 
     async fn act(&self, _: &InstallationId, desired: &FirewallSpec, action: &CloudAction) -> Result<(), Error> {
         act::request(&self.sources, &desired.name, None, action).await?;
+        self.sources.firewalls.failed(&desired.name, None);
         // Events belong to environments, and this to none of them.
         if let Some(reason) = act::told(action) {
             let explained = action.explain();
@@ -145,12 +150,15 @@ impl Reconciler for BaseFirewallReconciler {
     async fn write_status(
         &self,
         _: &InstallationId,
-        _: &FirewallSpec,
+        desired: &FirewallSpec,
         _: Option<()>,
         failure: Option<Failure<'_, CloudAction>>,
     ) -> Result<(), Error> {
-        // Environments say so too, by their condition `FirewallReady`.
-        if let Some(failure) = failure {
+        if let Some(failure) = failure
+            && !matches!(failure.error, Error::Waiting { .. })
+        {
+            // Environments say so too, by their condition `FirewallReady`.
+            self.sources.firewalls.failed(&desired.name, Some(&failure.error.to_string()));
             tracing::error!(error = %failure.error, at = ?failure.at, "the base firewall is not as it should be");
         }
         Ok(())

@@ -18,6 +18,8 @@
 
 mod ports;
 #[cfg(test)]
+mod fixtures;
+#[cfg(test)]
 mod tests;
 
 use crate::{
@@ -379,13 +381,13 @@ impl Scene<'_> {
         let settled = known.is_some_and(|known| known.settled);
         match &self.observed.base {
             Observation::Absent => {
-                let message = "the installation's base firewall is not there; the holder of shard 0 logs why";
-                self.told(plan, ConditionStatus::False, "BaseFirewallMissing", message)
+                let message = self.base_message("the installation's base firewall is not there");
+                self.told(plan, ConditionStatus::False, "BaseFirewallMissing", &message)
             }
             Observation::Unknown | Observation::Present(_) if !settled => plan,
             Observation::Present(false) => {
-                let message = "the installation's base firewall is not as it should be; the holder of shard 0 logs why";
-                self.told(plan, ConditionStatus::False, "BaseFirewallDiffers", message)
+                let message = self.base_message("the installation's base firewall is not as it should be");
+                self.told(plan, ConditionStatus::False, "BaseFirewallDiffers", &message)
             }
             Observation::Unknown | Observation::Present(true) if wished.unfit > 0 => {
                 let message = format!(
@@ -396,6 +398,14 @@ impl Scene<'_> {
                 self.told(plan, ConditionStatus::False, "TooManyPorts", &message)
             }
             Observation::Unknown | Observation::Present(true) => self.told(plan, ConditionStatus::True, "InForce", ""),
+        }
+    }
+
+    /// What is wrong with the base firewall, and why, or where to look for that: one replica works on it.
+    fn base_message(&self, wrong: &str) -> String {
+        match &self.observed.base_failure {
+            Some(why) => format!("{wrong}: {why}"),
+            None => format!("{wrong}; if that lasts, the log of the replica that holds shard 0 says why"),
         }
     }
 

@@ -11,6 +11,7 @@ use fleet::{
 };
 use model::{DropletId, EnvironmentId, EnvironmentRecord, record::Subject};
 use runtime::{Error, Observation};
+use std::sync::Arc;
 
 /// What decisions see.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub struct Observed {
     pub droplet: Observation<()>,
     /// The base firewall: whether it is as it should be.
     pub base: Observation<bool>,
+    /// Why it is not, where this process is the one that works on it.
+    pub base_failure: Option<Arc<str>>,
     /// Whether requests are short: what can wait for the next sweep is not looked for.
     pub short: bool,
 }
@@ -42,6 +45,7 @@ impl Sources {
             firewall: self.firewalls.observed(&names::environment(&policy.installation, id)),
             droplet: droplet(record).map_or(Observation::Unknown, |droplet| in_sight(&self.fleet, id, droplet)),
             base: self.base(policy),
+            base_failure: self.firewalls.failure(&names::base(&policy.installation)),
             short: self.client.budget().is_short(),
         }
     }
@@ -64,6 +68,7 @@ impl Sources {
             firewall,
             droplet,
             base: self.base(policy),
+            base_failure: self.firewalls.failure(&names::base(&policy.installation)),
             short: self.client.budget().is_short(),
         })
     }

@@ -136,7 +136,10 @@ impl Reconciler for InstanceReconciler {
         status: Option<Statuses>,
         failure: Option<Failure<'_, Action>>,
     ) -> Result<(), Error> {
-        if let Some(Failure { error, at }) = failure {
+        // Who waits did not fail.
+        if let Some(Failure { error, at }) = failure
+            && !matches!(error, Error::Waiting { .. })
+        {
             let cause = match at {
                 Step::Observing => Cause::while_reading("tools"),
                 Step::Acting(action) => Cause::while_acting(action),

@@ -189,14 +189,14 @@ impl Budget {
     }
 
     /// Until when nothing of this priority can be sent, as far as it is known: for whoever would rather not begin what it cannot
-    /// end. `None` when one could be sent now.
+    /// end. `None` when one could be sent now, after those that wait already.
     pub fn pending(&self, priority: Priority) -> Option<Timestamp> {
         let now = Instant::now();
         let mut state = self.shared.lock();
         let behind = state.waiting.keys().next().is_some_and(|(first, _)| *first <= priority);
         let stuck = state.stuck_until.filter(|until| behind && *until > now);
         let until = stuck.or_else(|| match state.check(priority, priority, now) {
-            Ok(()) => None,
+            Ok(()) => state.behind_others(priority, now),
             Err(Wait::Until(at)) => Some(at),
             Err(Wait::ForOthers) => Some(now + self.shared.config.lasts()),
         });

@@ -1,16 +1,28 @@
 //! Asking for what is missing, one by one, until it is sure to be gone.
 //!
-//! Owns: whom to ask for next, what an answer means, and when all were asked. Must not: do I/O, read a clock. Promises: each was asked for twice, a pause
-//! apart; one that is there after all makes every answer so far worthless, since then the lists lie.
+//! Owns: whom to ask for next, what an answer means, and when enough were asked. Must not: do I/O, read a clock. Promises: each of at
+//! most [`SAMPLE`] was asked for twice, a pause apart; one that is there after all makes every answer so far worthless, since then the
+//! lists lie.
+//!
+//! What is asked is whether the *lists* are right, so a sample of the missing is enough: to ask for 10,000 by id, twice, would take the
+//! requests of four hours. A list that is wrong about no more than a few of thousands may pass. Nothing comes of that: whoever acts on
+//! an absence asks for its own id first, so each of the missing is asked for once more before anything follows.
 
 use crate::ledger::is_listed;
 use jiff::{SignedDuration, Timestamp};
 use schema::{FleetKind, FleetRow, Standing};
 use serde_json::Value;
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashSet},
+    hash::{DefaultHasher, Hash, Hasher},
+};
 
-/// How many of a kind are asked for in one sweep. 10,000 GETs at once would leave no request for anything else.
+/// How many of a kind are asked for in one sweep, so that requests are left for everything else.
 pub const AT_ONCE: usize = 20;
+
+/// How many are asked for in all, when more are missing. Of a list that is wrong about a twentieth of the missing, one in 20,000 tells
+/// nothing to so many questions.
+pub const SAMPLE: usize = 200;
 
 /// What was asked so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,7 +43,7 @@ impl Confirmation {
     pub fn next(&mut self, missing: &[String], pause: SignedDuration, now: Timestamp) -> Vec<String> {
         let still: HashSet<&str> = missing.iter().map(String::as_str).collect();
         self.asked.retain(|key, _| still.contains(key.as_str()));
-        let due = missing.iter().filter(|key| match self.asked.get(*key) {
+        let due = sample(missing).into_iter().filter(|key| match self.asked.get(*key) {
             None => true,
             Some(Asked::Once(at)) => now.duration_since(*at) >= pause,
             Some(Asked::Twice) => false,
@@ -53,10 +65,25 @@ impl Confirmation {
         self.asked.clear();
     }
 
-    /// Whether everything that is missing is sure to be gone.
+    /// Whether what is missing is sure to be gone.
     pub fn is_complete(&self, missing: &[String]) -> bool {
-        !missing.is_empty() && missing.iter().all(|key| self.asked.get(key) == Some(&Asked::Twice))
+        let asked_twice = |key: &String| self.asked.get(key) == Some(&Asked::Twice);
+        !missing.is_empty() && sample(missing).into_iter().all(asked_twice)
     }
+}
+
+/// Those of the missing that are asked for: all, or any [`SAMPLE`] of them, the same ones as long as they are missing.
+fn sample(missing: &[String]) -> Vec<&String> {
+    let mut keys: Vec<&String> = missing.iter().collect();
+    if keys.len() > SAMPLE {
+        keys.sort_by_cached_key(|key| {
+            let mut hasher = DefaultHasher::new();
+            key.hash(&mut hasher);
+            hasher.finish()
+        });
+        keys.truncate(SAMPLE);
+    }
+    keys
 }
 
 /// What it means that one was asked for by id.
@@ -176,6 +203,33 @@ mod tests {
         confirmation.gone("1".to_owned(), at(0));
         confirmation.next(&[], PAUSE, at(1));
         assert_eq!(confirmation.next(&keys(&["1"]), PAUSE, at(2)), keys(&["1"]));
+    }
+
+    #[test]
+    fn of_many_a_sample_is_asked_for_that_stays_the_same() {
+        let (mut confirmation, mut now) = (Confirmation::default(), at(0));
+        let mut missing: Vec<String> = (0..10_000).map(|n| n.to_string()).collect();
+        let mut asked = 0;
+        while !confirmation.is_complete(&missing) {
+            for key in confirmation.next(&missing, PAUSE, now) {
+                confirmation.gone(key, now);
+                asked += 1;
+            }
+            assert!(asked <= 2 * SAMPLE, "{asked}");
+            now += PAUSE;
+        }
+        assert_eq!(asked, 2 * SAMPLE);
+        // Some came back, and a few more went.
+        missing.drain(..5_000);
+        missing.extend((20_000..20_100).map(|n| n.to_string()));
+        assert!(!confirmation.is_complete(&missing));
+        let next = confirmation.next(&missing, PAUSE, now);
+        assert!(next.len() <= AT_ONCE);
+        let news = confirmation.asked.len();
+        assert!(
+            (SAMPLE / 4..SAMPLE * 3 / 4).contains(&news),
+            "half of the answers still count: {news}"
+        );
     }
 
     #[test]

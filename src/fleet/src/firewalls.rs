@@ -68,6 +68,8 @@ struct Shared {
     seen: Seen<String, Arc<Known>>,
     /// Since when what is not in force yet is as it is.
     settling: Mutex<HashMap<String, Timestamp>>,
+    /// Why what should be done about one could not be done, the last time.
+    failures: Mutex<HashMap<String, Arc<str>>>,
 }
 
 impl Firewalls {
@@ -78,6 +80,7 @@ impl Firewalls {
                 installation,
                 seen: Seen::default(),
                 settling: Mutex::default(),
+                failures: Mutex::default(),
             }),
         }
     }
@@ -116,6 +119,22 @@ impl Firewalls {
         if changed {
             self.shared.seen.wake(owner(&self.shared.installation, name));
         }
+    }
+
+    /// Remembers why a firewall is not as it should be; `None` once it is.
+    pub fn failed(&self, name: &str, why: Option<&str>) {
+        let mut failures = self.shared.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        match why {
+            Some(why) if failures.get(name).is_some_and(|known| &**known == why) => {}
+            Some(why) => drop(failures.insert(name.to_owned(), why.into())),
+            None => drop(failures.remove(name)),
+        }
+    }
+
+    /// Why a firewall is not as it should be, if this process tried to make it so.
+    pub fn failure(&self, name: &str) -> Option<Arc<str>> {
+        let failures = self.shared.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        failures.get(name).cloned()
     }
 
     /// Since when it is as it is without being in force.

@@ -45,21 +45,22 @@ impl Freshness {
     pub fn of(budget: &Budget) -> Self {
         let minute = SignedDuration::try_from(budget.minute()).unwrap_or(SignedDuration::MAX);
         Self {
-            recent: if budget.is_short() { minute / 2 } else { minute / 12 },
+            recent: if budget.is_short() { minute } else { minute / 12 },
             swept: minute,
         }
     }
 
     /// Whether what is known of an environment's droplets serves: one that is on its way and was seen a moment ago, or none where
-    /// none was ever announced.
-    pub fn droplets_serve(&self, record: &EnvironmentRecord, sighting: &Sighting, now: Timestamp) -> bool {
+    /// none was ever asked for. `unsent` says that the create of the latest intent surely was not sent.
+    pub fn droplets_serve(&self, record: &EnvironmentRecord, sighting: &Sighting, unsent: bool, now: Timestamp) -> bool {
         let Some(read_at) = sighting.read_at else { return false };
         let age = now.duration_since(read_at);
         match &sighting.droplets {
             Observation::Present(_) => is_launching(record) && age < self.recent,
             Observation::Absent => {
-                let never = record.intent.is_none() && known(record) == [None, None];
-                never && sighting.trust.is_trusted() && age < self.swept
+                // The first intent has the first epoch.
+                let never = record.intent.as_ref().is_none_or(|intent| unsent && intent.epoch == 1);
+                never && known(record) == [None, None] && sighting.trust.is_trusted() && age < self.swept
             }
             Observation::Unknown => false,
         }
@@ -94,4 +95,60 @@ fn is_launching(record: &EnvironmentRecord) -> bool {
         | EnvironmentPhase::ErrorDeletion => false,
     };
     wanted && launching
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{firewalls::Known, trust::Trust};
+    use digitalocean::FirewallSpec;
+    use std::sync::Arc;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::UNIX_EPOCH + SignedDuration::from_secs(seconds)
+    }
+
+    fn firewall(firewall: Observation<()>, trust: Trust) -> Observed {
+        let known = Known {
+            id: "fw".to_owned(),
+            spec: FirewallSpec::default(),
+            settled: true,
+        };
+        Observed {
+            firewall: match firewall {
+                Observation::Unknown => Observation::Unknown,
+                Observation::Absent => Observation::Absent,
+                Observation::Present(()) => Observation::Present(Arc::new(known)),
+            },
+            settling_since: None,
+            read_at: Some(at(0)),
+            trust,
+        }
+    }
+
+    #[test]
+    fn the_last_word_is_never_remembered_and_absent_serves_only_what_was_never_announced() {
+        use Observation::{Absent, Present, Unknown};
+        let doubt = || Trust::Withheld {
+            since: at(0),
+            reason: "test".into(),
+        };
+        let cases = [
+            (Need::Swept, Absent, 59, true),
+            (Need::Swept, Absent, 60, false),
+            (Need::Swept, Present(()), 4, true),
+            (Need::Swept, Unknown, 0, false),
+            (Need::Recent, Absent, 0, false),
+            (Need::Recent, Present(()), 4, true),
+            (Need::Recent, Present(()), 5, false),
+            (Need::Exact, Present(()), 0, false),
+            (Need::Exact, Absent, 0, false),
+        ];
+        for (need, seen, age, expected) in cases {
+            let serves = Freshness::default().firewall_serves(need, &firewall(seen, Trust::Trusted), at(age));
+            assert_eq!(serves, expected, "{need:?} {seen:?} {age}");
+        }
+        let absent = firewall(Absent, doubt());
+        assert!(!Freshness::default().firewall_serves(Need::Swept, &absent, at(0)), "in doubt");
+    }
 }

@@ -54,10 +54,10 @@ impl Looks {
     }
 
     /// An environment's droplets, as whoever is about to act has to know them: what was read a moment ago, where that serves, else
-    /// read anew.
-    pub async fn recent(&self, record: &EnvironmentRecord) -> Result<Sighting, LookError> {
+    /// read anew. `unsent` says that the create of the latest intent surely was not sent.
+    pub async fn recent(&self, record: &EnvironmentRecord, unsent: bool) -> Result<Sighting, LookError> {
         let sighting = self.shared.fleet.sighting(record.id());
-        if Freshness::of(self.shared.client.budget()).droplets_serve(record, &sighting, Timestamp::now()) {
+        if Freshness::of(self.shared.client.budget()).droplets_serve(record, &sighting, unsent, Timestamp::now()) {
             return Ok(sighting);
         }
         self.droplets(record).await

@@ -178,6 +178,21 @@ impl State {
         checked
     }
 
+    /// When there is room after those that wait already, if there is none now. Counts what this process sent.
+    pub(super) fn behind_others(&mut self, priority: Priority, now: Instant) -> Option<Instant> {
+        let waiting = self.waiting.range(..=(priority, u64::MAX)).count();
+        let most = ceilings(self.per_minute, kept_of_minute)[priority as usize];
+        let left = most
+            .checked_sub(u32::try_from(waiting).unwrap_or(u32::MAX))
+            .filter(|left| *left > 0);
+        match left.map(|left| self.minute.check(left, now)) {
+            Some(Ok(())) => None,
+            Some(Err(Wait::Until(at))) => Some(at),
+            // More wait than a minute has room for, or wait for answers that nobody knows the time of.
+            Some(Err(Wait::ForOthers)) | None => Some(now + self.minute.length() / 20),
+        }
+    }
+
     fn room(&mut self, place: Priority, priority: Priority, now: Instant) -> Result<(), Wait> {
         if let Some(until) = self.blocked_until.filter(|until| *until > now) {
             return Err(Wait::Until(until));

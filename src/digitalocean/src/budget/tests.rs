@@ -269,3 +269,18 @@ async fn a_read_that_many_wait_for_goes_as_they_would() {
     assert_eq!(budget.spread(5), Duration::from_secs(25));
     assert_eq!(Budget::default().spread(5), Duration::from_secs(5));
 }
+
+#[tokio::test(start_paused = true)]
+async fn nobody_begins_what_those_who_wait_already_leave_no_room_for() {
+    let budget = budget(3_600);
+    for _ in 0..240 {
+        drop(budget.acquire(Priority::Create).await.unwrap());
+    }
+    assert_eq!(budget.pending(Priority::Create), None);
+    let place = |_| Place::take(&budget.shared, Priority::Create, Priority::Create);
+    let places: Vec<_> = (0..5).map(place).collect();
+    let until = budget.pending(Priority::Create).expect("five wait for the last five");
+    assert!(until > Timestamp::now() + SignedDuration::from_secs(50), "{until}");
+    drop(places);
+    assert_eq!(budget.pending(Priority::Create), None);
+}

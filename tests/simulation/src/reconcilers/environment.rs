@@ -5,9 +5,9 @@ mod change;
 use super::looks;
 use crate::{cloud::Refusal, database::Denied, process::Process, wire::Trouble};
 use digitalocean::Droplet;
-use environment_reconciler::{Action, Observed, StatusWrite, decide, status::with_failure};
+use environment_reconciler::{Action, Observed, StatusWrite, decide, outbox::Sending, status::with_failure};
 use jiff::Timestamp;
-use model::{DropletId, Environment, EnvironmentId, EnvironmentRecord, Intent, IntentOutcome, record::Subject, tags};
+use model::{DropletId, Environment, EnvironmentId, EnvironmentRecord, IntentOutcome, record::Subject, tags};
 use runtime::{Clock, Error, Failure, Plan, Read, Reconciler};
 use schema::Fence;
 use std::{collections::BTreeSet, sync::Arc};
@@ -59,24 +59,19 @@ impl EnvironmentModel {
                 Ok(world.cloud.create(now, &mut world.dice, name, carried, &size, vanishes).id)
             });
         let answer = answer.await;
-        self.0.outbox.sent(id, intent.id, self.0.moment());
+        let sending = match &answer {
+            Ok(_) => Sending::Sent,
+            Err(trouble) => sending(*trouble),
+        };
+        self.0.outbox.ended(intent, sending, self.0.moment());
         match answer {
-            Ok(Ok(made)) => self.name(&fence, intent.id, DropletId(made)).await,
+            Ok(Ok(made)) => self.name(&fence, made_for, DropletId(made)).await,
             Ok(Err(refusal)) => {
-                self.resolve(fence, intent.id, IntentOutcome::Refused).await?;
+                self.resolve(fence, made_for, IntentOutcome::Refused).await?;
                 Err(refused(refusal))
             }
-            Err(trouble) => Err(self.create_failed(intent, trouble)),
+            Err(trouble) => Err(self.0.trouble(trouble)),
         }
-    }
-
-    /// What is surely without effect may be sent again; anything else is looked for.
-    fn create_failed(&self, intent: Intent, trouble: Trouble) -> Error {
-        match trouble {
-            Trouble::Limited => self.0.outbox.put_back(intent),
-            Trouble::Lost | Trouble::Unavailable => {}
-        }
-        self.0.trouble(trouble)
     }
 
     async fn name(&self, fence: &Fence, intent: model::IntentId, droplet: DropletId) -> Result<(), Error> {
@@ -143,12 +138,11 @@ impl EnvironmentModel {
         if known.is_some_and(|known| known.intent == intent.id && known.unenrolled.is_some()) {
             return Ok(());
         }
-        let began = self.0.moment();
         let told = self.0.database("ask how far the intent is".to_owned(), move |world| {
             world.database.intent_standing(world.now, id)
         });
         if let Some(told) = told.await? {
-            self.0.outbox.learn(id, told, began);
+            self.0.outbox.learn(id, told, self.0.moment());
         }
         Ok(())
     }
@@ -169,6 +163,14 @@ fn refused(refusal: Refusal) -> Error {
         Refusal::Pending => Error::retriable("DigitalOceanPendingEvent", "the droplet already has a pending event"),
         Refusal::Capacity => Error::retriable("DigitalOceanTryAgain", "please try again"),
         Refusal::Duplicate | Refusal::State => Error::retriable("DropletChangeRefused", "it is in no state for that"),
+    }
+}
+
+/// What is surely without effect may be sent again; anything else is looked for.
+fn sending(trouble: Trouble) -> Sending {
+    match trouble {
+        Trouble::Limited => Sending::WithoutEffect,
+        Trouble::Lost | Trouble::Unavailable => Sending::Sent,
     }
 }
 

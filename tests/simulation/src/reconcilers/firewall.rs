@@ -46,6 +46,7 @@ impl FirewallModel {
             droplet,
             // The base firewall is no part of a story.
             base: Observation::Present(true),
+            base_failure: None,
             short: false,
         })
     }
@@ -200,6 +201,7 @@ impl Reconciler for FirewallModel {
                     observe::in_sight(&self.0.fleet, *key, droplet)
                 }),
                 base: Observation::Present(true),
+                base_failure: None,
                 short: false,
             }),
             Read::Authoritative => self.observed(*key, desired).await,

@@ -8,7 +8,9 @@ use runtime::{Clock, Error};
 /// What serves whoever is about to act: what is remembered where that is good enough, else what is read.
 pub(crate) async fn recent(process: &Process, id: EnvironmentId, record: &EnvironmentRecord) -> Result<Sighting, Error> {
     let sighting = process.fleet.sighting(id);
-    if Freshness::default().droplets_serve(record, &sighting, process.now()) {
+    let unsent = process.outbox.outgoing(id, process.moment()).unsent;
+    let unsent = unsent.is_some() && unsent == record.intent.as_ref().map(|intent| intent.id);
+    if Freshness::default().droplets_serve(record, &sighting, unsent, process.now()) {
         return Ok(sighting);
     }
     droplets(process, id, record).await

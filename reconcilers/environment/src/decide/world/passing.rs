@@ -3,7 +3,7 @@
 use super::{Fault, World, cloud, secs};
 use crate::{
     action::Action,
-    outbox::Outbox,
+    outbox::{Outbox, Sending},
     status::{StatusWrite, with_failure},
 };
 use fleet::Sighting;
@@ -143,7 +143,7 @@ impl World {
                 let id = self.place(Some(intent.id), true);
                 let size = self.row().spec.size.as_ref().into();
                 self.cloud.last_mut().unwrap().droplet.size = size;
-                self.outbox.sent(environment, intent.id, moment);
+                self.outbox.ended(intent, Sending::Sent, moment);
                 self.created += 1;
                 self.unenrolled += 1;
                 self.record.as_mut().unwrap().intent.as_mut().unwrap().droplet_id = Some(id);
