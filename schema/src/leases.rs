@@ -53,7 +53,12 @@ pub(crate) struct Renewed {
     pub(crate) share: usize,
     /// How many replicas there are.
     pub(crate) replicas: u32,
+    /// When the first of the others is gone, unless it renews before.
+    pub(crate) next_gone: Option<Duration>,
 }
+
+/// How long after a replica is gone its leases are looked at: they expire a moment later than it does.
+const HEIR_WAITS: Duration = Duration::from_millis(20);
 
 /// Holds its share of the shards for as long as it [runs](Self::run). Cheap to clone.
 #[derive(Clone, Debug)]
@@ -125,6 +130,7 @@ impl LeaseKeeper {
         let mut ticks = interval(self.config.ttl / 3);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let work = async {
+            let mut next_gone = None;
             loop {
                 let (expiry, awaits_passes) = {
                     let tenures = self.lock();
@@ -132,9 +138,11 @@ impl LeaseKeeper {
                 };
                 tokio::select! {
                     _ = ticks.tick() => {
-                        self.renew().await;
+                        next_gone = self.renew().await;
                         self.give_up().await;
                     }
+                    // Who has not renewed for so long has died: its shards wait for nobody's tick.
+                    () = until(next_gone) => next_gone = self.renew().await,
                     () = self.idle.notified(), if awaits_passes => {
                         self.publish(Tenures::settle);
                         self.give_up().await;
@@ -151,7 +159,8 @@ impl LeaseKeeper {
         }
     }
 
-    async fn renew(&self) {
+    /// Returns when another replica is gone, unless it renews before.
+    async fn renew(&self) -> Option<Instant> {
         let asked = Instant::now();
         // A server that hangs must not keep this from seeing that the leases have expired.
         match timeout(self.config.ttl, self.database.lease_hold(self.holder, &self.config)).await {
@@ -160,10 +169,14 @@ impl LeaseKeeper {
                 self.replicas
                     .send_if_modified(|known| std::mem::replace(known, renewed.replicas) != renewed.replicas);
                 self.publish(|tenures| tenures.renewed(&renewed, asked + self.config.ttl));
+                return renewed
+                    .next_gone
+                    .and_then(|gone| Instant::now().checked_add(gone.saturating_add(HEIR_WAITS)));
             }
             Ok(Err(error)) => tracing::warn!(%error, "leases could not be renewed"),
             Err(_) => tracing::warn!("leases could not be renewed in time"),
         }
+        None
     }
 
     /// Gives back the shards that are too much and on which no pass acts any more, or not before the patience with it is over.
@@ -230,12 +243,14 @@ impl Database {
                 )
             ), others as (
                 select count(*) as replicas,
-                    count(*) filter (where (other.started_at, other.id) < (here.started_at, $1)) as older
+                    count(*) filter (where (other.started_at, other.id) < (here.started_at, $1)) as older,
+                    extract(epoch from min(other.expires_at) - clock_timestamp())::float8 as next_gone
                 from here, replicas as other
                 where other.id <> $1 and other.expires_at > clock_timestamp()
             ), share as (
                 select replicas + 1 as replicas,
-                    $4 / (replicas + 1) + case when older < $4 % (replicas + 1) then 1 else 0 end as shards
+                    $4 / (replicas + 1) + case when older < $4 % (replicas + 1) then 1 else 0 end as shards,
+                    next_gone
                 from others
             ), renewed as (
                 update leases set expires_at = clock_timestamp() + make_interval(secs => $3)
@@ -255,7 +270,7 @@ impl Database {
             ), held as (
                 select shard, epoch from renewed union all select shard, epoch from acquired
             )
-            select share.replicas as "replicas!", share.shards as "share!",
+            select share.replicas as "replicas!", share.shards as "share!", share.next_gone,
                 (select coalesce(array_agg(shard order by shard), '{}') from held) as "shards!",
                 (select coalesce(array_agg(epoch order by shard), '{}') from held) as "epochs!"
             from share"#,
@@ -271,6 +286,9 @@ impl Database {
             epochs: shards.zip(row.epochs).collect(),
             share: usize::try_from(row.share).unwrap_or(usize::MAX),
             replicas: u32::try_from(row.replicas).unwrap_or(u32::MAX),
+            next_gone: row
+                .next_gone
+                .map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)),
         })
     }
 

@@ -171,6 +171,7 @@ mod tests {
             epochs: shards.iter().map(|shard| (*shard, epoch)).collect(),
             share,
             replicas: 1,
+            next_gone: None,
         }
     }
 

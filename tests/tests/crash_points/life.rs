@@ -1,4 +1,4 @@
-//! One life of an environment, from its creation to its tombstone, with crashes in it.
+//! One life of an environment, from its creation on, with crashes in it.
 
 use crate::{
     scenario::Scenario,
@@ -7,15 +7,16 @@ use crate::{
 };
 use model::ids::SHARDS;
 use std::{
-    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 /// Bounds a hang; nothing is measured by it.
 const PATIENCE: Duration = Duration::from_mins(2);
-/// Between two looks.
-const LOOK: Duration = Duration::from_millis(15);
+/// Between two looks at what costs nothing to look at.
+const GLANCE: Duration = Duration::from_millis(10);
+/// Between two looks while no effect tells that there is something new to see.
+const LOOK: Duration = Duration::from_millis(100);
 /// For how many sweeps nothing may be changed before the end counts as reached: what follows from it are events and statuses.
 const SETTLING: u32 = 4;
 /// How many passes have to find nothing to do.
@@ -23,9 +24,15 @@ const PASSES: u32 = 10;
 /// How many requests one sweep makes, of an account as small as this.
 const REQUESTS_A_SWEEP: u64 = 2;
 
-/// The crashes of one life: the first strikes the replica that runs when the scenario begins, each other one the replica that is
-/// started after the crash before.
-pub(crate) type Crashes = BTreeMap<Scenario, Vec<Crash>>;
+/// One scenario of a life, and how it goes.
+pub(crate) struct Step {
+    pub(crate) scenario: Scenario,
+    /// The first strikes the replica that runs when the scenario begins, each other one the replica that is started after the crash
+    /// before.
+    pub(crate) crashes: Vec<Crash>,
+    /// Whether the rest after it is looked at.
+    pub(crate) checked: bool,
+}
 
 /// What one scenario of a life came to.
 pub(crate) struct Played {
@@ -41,29 +48,29 @@ pub(crate) struct Played {
     pub(crate) story: String,
 }
 
-/// Lives until the last scenario with a crash in it has been played, or one has failed.
-pub(crate) async fn live(crashes: Crashes) -> Vec<Played> {
+/// Lives until all steps have been taken, or one has failed.
+pub(crate) async fn live(steps: Vec<Step>) -> Vec<Played> {
     let mut world = World::new().await.expect("a world can be made");
-    let Some(last) = crashes.keys().max().copied() else {
-        return Vec::new();
-    };
     let mut all = Vec::new();
-    for scenario in Scenario::LIFE.into_iter().filter(|scenario| *scenario <= last) {
-        let planned = crashes.get(&scenario).cloned().unwrap_or_default();
-        let verify = crashes.contains_key(&scenario);
-        let played = play(&mut world, scenario, planned, verify).await;
+    for step in steps {
+        let played = play(&mut world, step).await;
         let failed = played.failure.is_some();
         all.push(played);
         if failed {
             break;
         }
     }
-    world.kill().await;
+    world.end().await;
     all
 }
 
 /// Plays one scenario.
-async fn play(world: &mut World, scenario: Scenario, crashes: Vec<Crash>, verify: bool) -> Played {
+async fn play(world: &mut World, step: Step) -> Played {
+    let Step {
+        scenario,
+        crashes,
+        checked,
+    } = step;
     world.forget_the_dead();
     let mut ahead = crashes.iter().cloned();
     let first = ahead.next();
@@ -77,7 +84,7 @@ async fn play(world: &mut World, scenario: Scenario, crashes: Vec<Crash>, verify
     let mut struck = 0;
     let mut outcome = converge(world, scenario, &mut ahead, &mut struck).await;
     let points = world.witness.points();
-    if outcome.is_ok() && verify {
+    if outcome.is_ok() && checked {
         outcome = rest(world, scenario).await;
     }
     Played {
@@ -99,12 +106,13 @@ async fn converge(
 ) -> Result<(), String> {
     loop {
         let witness = Arc::clone(&world.witness);
-        let outcome = tokio::select! {
+        let reached = tokio::select! {
             () = witness.crashed() => None,
             outcome = reach(world, scenario) => Some(outcome),
         };
-        match outcome {
-            Some(Ok(())) if !world.witness.has_crashed() => return Ok(()),
+        match reached {
+            // The answer that is not to be recorded was the last thing to come, so the crash is now.
+            Some(Ok(())) if !world.witness.has_crashed() && !world.witness.is_about_to_crash() => return Ok(()),
             Some(Err(reason)) => return Err(reason),
             Some(Ok(())) | None => {
                 *struck += 1;
@@ -135,7 +143,15 @@ async fn reach(world: &World, scenario: Scenario) -> Result<(), String> {
         if began.elapsed() > PATIENCE {
             return Err(format!("not reached: {reached}"));
         }
-        tokio::time::sleep(LOOK).await;
+        something_new(world, changes).await;
+    }
+}
+
+/// Waits for a change of the replica's, for as long as it is worth waiting for one.
+async fn something_new(world: &World, changes: usize) {
+    let began = Instant::now();
+    while world.witness.changes() == changes && began.elapsed() < LOOK {
+        tokio::time::sleep(GLANCE).await;
     }
 }
 
@@ -157,7 +173,7 @@ async fn sweeps(world: &World, count: u32) -> Result<(), String> {
         if began.elapsed() > PATIENCE {
             return Err("the fleet is not swept any more".to_owned());
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(GLANCE).await;
     }
     Ok(())
 }

@@ -21,7 +21,7 @@ pub(crate) enum Scenario {
     Upgrade,
     /// The environment gets another size.
     Resize,
-    /// Somebody takes a tag off the droplet.
+    /// Somebody takes tags off the droplet, among them the one that says whose it is.
     DriftUntagged,
     /// Somebody gives the droplet another name.
     DriftRenamed,
@@ -29,18 +29,20 @@ pub(crate) enum Scenario {
     DriftOff,
     /// Somebody destroys the droplet.
     DriftGone,
-    /// The tool is removed.
-    Remove,
     /// The environment is disabled.
     Delete,
     /// And enabled again.
     Enable,
-    /// The row is deleted.
+    /// The tool is removed.
+    Remove,
+    /// And wanted again.
+    Return,
+    /// The row is deleted, while the tool runs.
     Tombstone,
 }
 
 impl Scenario {
-    pub(crate) const LIFE: [Self; 12] = [
+    pub(crate) const LIFE: [Self; 13] = [
         Self::Create,
         Self::Add,
         Self::Upgrade,
@@ -49,9 +51,10 @@ impl Scenario {
         Self::DriftRenamed,
         Self::DriftOff,
         Self::DriftGone,
-        Self::Remove,
         Self::Delete,
         Self::Enable,
+        Self::Remove,
+        Self::Return,
         Self::Tombstone,
     ];
 
@@ -59,12 +62,20 @@ impl Scenario {
     pub(crate) async fn begin(self, world: &mut World) {
         match self {
             Self::Create => world.want(|_| ()).await,
-            Self::Add => world.want_tool(|_| ()).await,
-            Self::Upgrade => world.want_tool(|tool| tool.version_to_run = "2".into()).await,
+            Self::Add => {
+                world.tool = Some("1");
+                world.want_tool(|_| ()).await;
+            }
+            Self::Upgrade => {
+                world.tool = Some("2");
+                world.want_tool(|tool| tool.version_to_run = "2".into()).await;
+            }
             Self::Resize => world.want(|environment| environment.size = LARGER.into()).await,
             Self::DriftUntagged => {
-                let droplet = Resource::droplet(world.droplets()[0].id);
-                world.cloud.tag_resources_remove(tags::TOOLPLANE, &[droplet]).await.unwrap();
+                let droplet = [Resource::droplet(world.droplets()[0].id)];
+                for tag in [tags::environment(world.id()), tags::TOOLPLANE.to_owned()] {
+                    world.cloud.tag_resources_remove(&tag, &droplet).await.unwrap();
+                }
             }
             Self::DriftRenamed => {
                 let droplet = world.droplets()[0].id;
@@ -90,8 +101,15 @@ impl Scenario {
                 world.simulator.destroy(droplet).await;
             }
             Self::Remove => {
+                world.tool = None;
                 world
                     .want_tool(|tool| tool.desired_state = InstanceDesiredState::Removed)
+                    .await;
+            }
+            Self::Return => {
+                world.tool = Some("2");
+                world
+                    .want_tool(|tool| tool.desired_state = InstanceDesiredState::Running)
                     .await;
             }
             Self::Delete => {
@@ -112,26 +130,24 @@ impl Scenario {
     pub(crate) async fn reached(self, world: &World) -> Result<(), String> {
         let droplets = world.droplets();
         match self {
-            Self::Create | Self::Enable => {
-                active(world, &droplets).await?;
-                ports(world, 0).await
-            }
-            Self::Add
+            Self::Create
+            | Self::Add
             | Self::Upgrade
             | Self::Resize
             | Self::DriftUntagged
             | Self::DriftRenamed
             | Self::DriftOff
-            | Self::DriftGone => {
+            | Self::DriftGone
+            | Self::Enable
+            | Self::Remove
+            | Self::Return => {
                 active(world, &droplets).await?;
-                let version = if self == Self::Add { "1" } else { "2" };
-                tool(world, InstancePhase::Running, Some(version)).await?;
-                ports(world, 1).await
-            }
-            Self::Remove => {
-                active(world, &droplets).await?;
-                tool(world, InstancePhase::Removed, None).await?;
-                ports(world, 0).await
+                match (self, world.tool) {
+                    (_, Some(version)) => tool(world, InstancePhase::Running, Some(version)).await?,
+                    (Self::Remove, None) => tool(world, InstancePhase::Removed, None).await?,
+                    (_, None) => {}
+                }
+                ports(world, usize::from(world.tool.is_some())).await
             }
             Self::Delete => {
                 let row = world.row().await.ok_or("there is no row")?;
@@ -186,9 +202,10 @@ impl fmt::Display for Scenario {
             Self::DriftRenamed => "drift-renamed",
             Self::DriftOff => "drift-off",
             Self::DriftGone => "drift-gone",
-            Self::Remove => "remove",
             Self::Delete => "delete",
             Self::Enable => "enable",
+            Self::Remove => "remove",
+            Self::Return => "return",
             Self::Tombstone => "tombstone",
         })
     }

@@ -32,7 +32,8 @@ const BOOKKEEPING: &[&str] = &[
 /// What is tried again and again until something else has come to be.
 const REPEATED: &[&str] = &["intent_enrol"];
 
-/// Of what is asked or tried again and again while something is waited for, this many occurrences are points.
+/// Of what is asked or tried again and again while something is waited for, this many occurrences are points: how many more there
+/// are depends on the clock alone, and between two of them nothing has changed that is not a point itself.
 const POLLED: u32 = 2;
 
 /// When a replica ends.
@@ -167,6 +168,11 @@ impl Crasher {
 
     pub(crate) fn has_crashed(&self) -> bool {
         self.crashed.is_cancelled()
+    }
+
+    /// The answer that is not to be recorded has been seen, and nothing has followed yet.
+    pub(crate) fn is_about_to_crash(&self) -> bool {
+        self.lock().seen
     }
 
     /// From here on nothing should be changed.

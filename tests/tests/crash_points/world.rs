@@ -41,9 +41,9 @@ const TOKEN: &str = "token-of-the-simulated-account";
 /// For how long a replica that has died keeps the next one from its shards.
 const LEASE: Duration = Duration::from_secs(1);
 /// From one full read of the rows to the next; each wakes every key.
-pub(crate) const RESYNC: Duration = Duration::from_millis(100);
+pub(crate) const RESYNC: Duration = Duration::from_millis(40);
 /// From one sweep to the next.
-const SWEEP: Duration = Duration::from_millis(100);
+const SWEEP: Duration = Duration::from_millis(40);
 /// Who has the tool.
 const USER: UserId = UserId(Uuid::from_u128(0xa11ce));
 /// What everyone's tool is.
@@ -75,6 +75,8 @@ pub(crate) struct World {
     installation: Installation,
     binary: AgentBinary,
     environment: Option<EnvironmentId>,
+    /// The version of the tool that should run, if it should.
+    pub(crate) tool: Option<&'static str>,
     _agents: AbortOnDropHandle<()>,
     _folder: tempfile::TempDir,
 }
@@ -117,6 +119,7 @@ impl World {
             // Nobody downloads it: droplets run model agents.
             binary: AgentBinary::open(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml").into()).await?,
             environment: None,
+            tool: None,
             _agents: AbortOnDropHandle::new(tokio::spawn(agents)),
             _folder: folder,
         };
@@ -178,6 +181,21 @@ impl World {
         if let Some(replica) = self.replica.take() {
             replica.kill().await;
         }
+    }
+
+    /// The end of everything; what it had in the database goes with it.
+    pub(crate) async fn end(mut self) {
+        self.kill().await;
+        self.service.close().await;
+        self.reader.close().await;
+        let name = self.database_url.rsplit('/').next().unwrap_or_default();
+        let drop = format!("drop database {name} with (force)");
+        cluster::testing::cluster()
+            .await
+            .unwrap()
+            .sql("postgres", &drop)
+            .await
+            .unwrap();
     }
 
     /// How many leases the replica has that runs.

@@ -6,6 +6,7 @@
 //! accepted, and is written down for good. How the process proved its lease, or whether it did at all, plays no part in it.
 
 use e2e::sql::Sql;
+use std::time::Duration;
 
 const TRIGGERS: &str = r"
 create schema audit;
@@ -114,9 +115,23 @@ pub(crate) async fn now(sql: &Sql) -> String {
     sql.must("select clock_timestamp()").await
 }
 
-/// Of the shards that this process held, those that somebody else has taken since: how many there are, the most renewals that any
-/// taker let pass between the lease's end and taking it, and the longest time that it took, for the log.
-pub(crate) async fn takeovers(sql: &Sql, login: &str, since: &str) -> (u64, u64, String) {
+/// What became of the shards that a process held when it was killed.
+pub(crate) struct Failover {
+    /// How many somebody else has taken since.
+    pub(crate) taken: u64,
+    /// The most renewals that any taker let pass between a lease's end and taking it.
+    pub(crate) missed: u64,
+    /// From the kill until the last of them was taken.
+    pub(crate) taken_after: Duration,
+    /// How many of them have environments, and how many of these were worked on by their new owner.
+    pub(crate) inhabited: u64,
+    pub(crate) worked: u64,
+    /// From the kill until the last of them was first written to by its new owner.
+    pub(crate) worked_after: Duration,
+}
+
+/// Judged by the database's clock.
+pub(crate) async fn failover(sql: &Sql, login: &str, killed: &str) -> Failover {
     let found = sql
         .must(&format!(
             "with lost as (
@@ -125,16 +140,35 @@ pub(crate) async fn takeovers(sql: &Sql, login: &str, since: &str) -> (u64, u64,
                     -- The renewal that took it was noted in the same moment as that it did.
                     where tick.login = taken.login and tick.at > taken.expired_at
                         and tick.at < taken.at - interval '200 ms'
-                ) as missed
+                ) as missed, (
+                    select min(write.at) from audit.writes as write
+                    where write.shard = taken.shard and write.login = taken.login and write.at > taken.at
+                        and write.what = 'account_tool_environments'
+                ) as worked, exists (
+                    select from account_tool_environments where get_byte(uuid_send(id), 15) % 64 = taken.shard
+                ) as inhabited
                 from audit.tenures as held
                 join audit.tenures as taken on taken.shard = held.shard and taken.epoch = held.epoch + 1
-                where held.login = '{login}' and taken.login <> held.login and taken.at > '{since}'
+                where held.login = '{login}' and taken.login <> held.login and taken.at > '{killed}'
             )
-            select count(*), coalesce(max(missed), 0), coalesce(max(at - expired_at)::text, 'none') from lost"
+            select count(*), coalesce(max(missed), 0), coalesce(extract(epoch from max(at) - '{killed}'), 0),
+                count(*) filter (where inhabited), count(*) filter (where inhabited and worked is not null),
+                coalesce(extract(epoch from max(worked) - '{killed}'), 0)
+            from lost"
         ))
         .await;
-    let mut columns = found.split('|');
-    let mut next = || columns.next().expect("three columns").to_owned();
-    let number = |text: String| text.parse().expect("a number");
-    (number(next()), number(next()), next())
+    let columns: Vec<f64> = found.split('|').map(|text| text.parse().expect("a number")).collect();
+    let [taken, missed, taken_after, inhabited, worked, worked_after] = columns[..] else {
+        panic!("six columns: {found}");
+    };
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // counts of at most 64 shards
+    let count = |number: f64| number as u64;
+    Failover {
+        taken: count(taken),
+        missed: count(missed),
+        taken_after: Duration::from_secs_f64(taken_after),
+        inhabited: count(inhabited),
+        worked: count(worked),
+        worked_after: Duration::from_secs_f64(worked_after),
+    }
 }

@@ -1,0 +1,197 @@
+//! Which crashes there are, and in which lives they are played.
+
+use crate::{
+    life::{Played, Step},
+    scenario::Scenario,
+    witness::{Crash, Kind, Point},
+};
+use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+/// How many crashes and pairs of a scenario are taken unless all are.
+const SAMPLE: usize = 4;
+/// Of the sample.
+const SEED: u64 = 20_261_122;
+/// The scenarios whose pairs are taken.
+const PAIRED: [Scenario; 2] = [Scenario::Create, Scenario::Delete];
+/// A life with these, and no more than it takes for them.
+pub(crate) const SHORT_LIFE: [Scenario; 3] = [Scenario::Create, Scenario::Add, Scenario::Delete];
+
+/// A scenario and its crashes, each in the replica that is started after the one before.
+pub(crate) type Planned = (Scenario, Vec<Crash>);
+
+/// The points of each scenario.
+pub(crate) struct Counted {
+    /// Those that any life has had.
+    any: BTreeMap<Scenario, BTreeSet<Point>>,
+    /// The effects that every life has had.
+    always: BTreeMap<Scenario, BTreeSet<String>>,
+}
+
+impl Counted {
+    pub(crate) fn of(clean: &[Played]) -> Self {
+        let (mut any, mut always) = (BTreeMap::<_, BTreeSet<Point>>::new(), BTreeMap::<_, BTreeSet<String>>::new());
+        for played in clean {
+            any.entry(played.scenario).or_default().extend(played.points.iter().cloned());
+            let effects: BTreeSet<String> = played.points.iter().map(|point| point.effect.clone()).collect();
+            always
+                .entry(played.scenario)
+                .and_modify(|known| known.retain(|effect| effects.contains(effect)))
+                .or_insert(effects);
+        }
+        Self { any, always }
+    }
+
+    /// Whether each run of the scenario has to come to this point: later occurrences may fall together.
+    pub(crate) fn is_always(&self, scenario: Scenario, point: &Point) -> bool {
+        point.nth == 1
+            && self
+                .always
+                .get(&scenario)
+                .is_some_and(|effects| effects.contains(&point.effect))
+    }
+}
+
+impl fmt::Display for Counted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts = self.any.iter().map(|(scenario, points)| {
+            let reads = points.iter().filter(|point| !point.mutating).count();
+            format!("{scenario} {} ({reads} reads)", points.len())
+        });
+        f.write_str(&counts.collect::<Vec<_>>().join(", "))
+    }
+}
+
+/// One crash at each point, of each kind.
+pub(crate) fn singles(counted: &Counted) -> Vec<Planned> {
+    let crashes = counted.any.iter().flat_map(|(scenario, points)| {
+        let crashes = points.iter().flat_map(|point| each(point, &Kind::ALL));
+        taken(crashes.map(|crash| (*scenario, vec![crash])))
+    });
+    part(crashes.collect())
+}
+
+/// What pairs begin with.
+pub(crate) fn firsts(counted: &Counted) -> Vec<Planned> {
+    let firsts = PAIRED.into_iter().flat_map(|scenario| {
+        let points = counted.any.get(&scenario).into_iter().flatten();
+        let crashes = points.flat_map(|point| each(point, kinds_in_pairs(point)));
+        taken(crashes.map(|crash| (scenario, vec![crash])))
+    });
+    part(firsts.collect())
+}
+
+/// Second crashes at the points of the replica that was started after the first.
+pub(crate) fn pairs(firsts: &[Played]) -> Vec<Planned> {
+    let pairs = PAIRED.into_iter().flat_map(|scenario| {
+        let struck = |first: &&Played| first.scenario == scenario && first.failure.is_none() && first.struck == 1;
+        let pairs = firsts.iter().filter(struck).flat_map(|first| {
+            let seconds = first.points.iter().flat_map(|point| each(point, kinds_in_pairs(point)));
+            seconds.map(|second| (scenario, vec![first.crashes[0].clone(), second]))
+        });
+        taken(pairs)
+    });
+    pairs.collect()
+}
+
+/// The kinds that leave different things behind: whether an answer was seen dies with the replica, and a read leaves nothing.
+fn kinds_in_pairs(point: &Point) -> &'static [Kind] {
+    if point.mutating {
+        &[Kind::Before, Kind::Unanswered]
+    } else {
+        &[Kind::Unanswered]
+    }
+}
+
+fn each(point: &Point, kinds: &[Kind]) -> impl Iterator<Item = Crash> {
+    kinds.iter().map(|kind| Crash {
+        point: point.clone(),
+        kind: *kind,
+    })
+}
+
+/// All of them with `SOAK=1`, else the sample.
+fn taken(crashes: impl Iterator<Item = Planned>) -> Vec<Planned> {
+    let mut crashes: Vec<Planned> = crashes.collect();
+    if !std::env::var("SOAK").is_ok_and(|soak| soak == "1") {
+        crashes.shuffle(&mut StdRng::seed_from_u64(SEED));
+        crashes.truncate(SAMPLE);
+    }
+    crashes
+}
+
+/// Every `n`-th with `CRASH_PART='k/n'`, from the `k`-th on.
+fn part(crashes: Vec<Planned>) -> Vec<Planned> {
+    let Ok(part) = std::env::var("CRASH_PART") else {
+        return crashes;
+    };
+    let numbers = part
+        .split_once('/')
+        .and_then(|(k, n)| Some((k.parse().ok()?, n.parse().ok()?)));
+    let (k, n): (usize, usize) = numbers.unwrap_or_else(|| panic!("CRASH_PART: {part:?} is no part, as 1/12 is"));
+    crashes.into_iter().skip(k - 1).step_by(n).collect()
+}
+
+/// As few whole lives as it takes: the `n`-th has the `n`-th crashes of every scenario.
+pub(crate) fn whole_lives(planned: Vec<Planned>) -> Vec<Vec<Step>> {
+    let mut lives: Vec<BTreeMap<Scenario, Vec<Crash>>> = Vec::new();
+    for (scenario, crashes) in planned {
+        let free = lives.iter().position(|life| !life.contains_key(&scenario));
+        let life = free.unwrap_or_else(|| {
+            lives.push(BTreeMap::new());
+            lives.len() - 1
+        });
+        lives[life].insert(scenario, crashes);
+    }
+    lives.into_iter().map(whole_life).collect()
+}
+
+/// From the creation to the last scenario with a crash in it.
+fn whole_life(mut crashes: BTreeMap<Scenario, Vec<Crash>>) -> Vec<Step> {
+    let last = crashes.keys().max().copied();
+    let scenarios = Scenario::LIFE.into_iter().filter(|scenario| Some(*scenario) <= last);
+    let step = |scenario| {
+        let crashes = crashes.remove(&scenario);
+        Step {
+            scenario,
+            checked: crashes.is_some(),
+            crashes: crashes.unwrap_or_default(),
+        }
+    };
+    scenarios.map(step).collect()
+}
+
+/// Pairs are many, and what lies between creation and deletion is not about them: a life is created, gets its tool, and is deleted
+/// and enabled again until all have been played.
+pub(crate) fn short_lives(planned: Vec<Planned>) -> Vec<Vec<Step>> {
+    let (creations, others): (Vec<Planned>, Vec<Planned>) =
+        planned.into_iter().partition(|(scenario, _)| *scenario == Scenario::Create);
+    let lives = creations.len().max(1);
+    let each = others.len().div_ceil(lives).max(1);
+    let mut creations = creations.into_iter().map(|(_, crashes)| crashes);
+    let mut others = others.into_iter().map(|(_, crashes)| crashes).peekable();
+    let mut all = Vec::new();
+    loop {
+        let creation = creations.next();
+        if creation.is_none() && others.peek().is_none() {
+            return all;
+        }
+        let mut steps = vec![step(Scenario::Create, creation)];
+        for deletion in others.by_ref().take(each) {
+            let back = if steps.len() == 1 { Scenario::Add } else { Scenario::Enable };
+            steps.extend([step(back, None), step(Scenario::Delete, Some(deletion))]);
+        }
+        all.push(steps);
+    }
+}
+
+fn step(scenario: Scenario, crashes: Option<Vec<Crash>>) -> Step {
+    Step {
+        scenario,
+        checked: crashes.is_some(),
+        crashes: crashes.unwrap_or_default(),
+    }
+}
