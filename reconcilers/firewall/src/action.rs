@@ -92,9 +92,11 @@ impl Explain for Action {
                 "the firewall is put on record before it is made".to_owned(),
                 cause,
             ),
-            Self::Announce { ports, cause, .. } => ("Announce", format!("{} may be open from here on", listed(ports)), cause),
-            Self::Settle { ports, cause, .. } => ("Settle", format!("open is exactly {}", listed(ports)), cause),
-            Self::Forget { cause } => ("Forget", "the firewall is gone, and off the record".to_owned(), cause),
+            Self::Announce { ports, cause, .. } => {
+                ("AnnouncePorts", format!("{} may be open from here on", listed(ports)), cause)
+            }
+            Self::Settle { ports, cause, .. } => ("SettlePorts", format!("open is exactly {}", listed(ports)), cause),
+            Self::Forget { cause } => ("ForgetFirewall", "the firewall is gone, and off the record".to_owned(), cause),
         };
         Explanation {
             action,
@@ -111,17 +113,25 @@ impl Explain for CloudAction {
             Self::Look { cause } => ("Look", "firewall".to_owned(), "the firewall is read again".to_owned(), cause),
             Self::EnsureTag { tag, cause } => ("EnsureTag", format!("tag {tag}"), format!("tag {tag} is made"), cause),
             Self::Create { spec, unfit, cause } => (
-                "Create",
+                "CreateFirewall",
                 format!("firewall {}", spec.name),
                 format!("firewall {} is created{}", spec.name, left_out(*unfit)),
                 cause,
             ),
             Self::Update { id, spec, unfit, cause } => {
-                let rules = spec.inbound_rules.len() + spec.outbound_rules.len();
-                let message = format!("firewall {} is set to {rules} rules{}", spec.name, left_out(*unfit));
-                ("Update", format!("firewall {id}"), message, cause)
+                let rules = match spec.inbound_rules.len() + spec.outbound_rules.len() {
+                    1 => "1 rule".to_owned(),
+                    many => format!("{many} rules"),
+                };
+                let message = format!("firewall {} is set to {rules}{}", spec.name, left_out(*unfit));
+                ("UpdateFirewall", format!("firewall {id}"), message, cause)
             }
-            Self::Delete { id, cause } => ("Delete", format!("firewall {id}"), format!("firewall {id} is deleted"), cause),
+            Self::Delete { id, cause } => (
+                "DeleteFirewall",
+                format!("firewall {id}"),
+                format!("firewall {id} is deleted"),
+                cause,
+            ),
         };
         Explanation {
             action,

@@ -16,9 +16,9 @@
 //!                                       deleted --> seen to be gone --> forgotten
 //! ```
 
-mod ports;
 #[cfg(test)]
 mod fixtures;
+mod ports;
 #[cfg(test)]
 mod tests;
 

@@ -1,307 +1,21 @@
 //! `decide`, case by case, and against a cloud that anybody may edit.
 
-use super::{Policy, decide, decide_orphan};
-use crate::{
-    Action, CloudAction, Observed, base,
-    rules::{self, Sources},
+use super::{
+    decide, decide_orphan,
+    fixtures::{World, noon, policy, present, recorded, row, seen, standing, tools},
 };
+use crate::{Action, CloudAction, Observed, base, rules};
 use digitalocean::Ports;
-use fleet::{
-    Trust,
-    firewalls::{Known, Observed as Seen},
-    spelling::normalised,
-};
-use jiff::{SignedDuration, Timestamp};
+use fleet::{Trust, spelling::normalised};
+use jiff::SignedDuration;
 use model::{
-    AgentReport, ConditionStatus, DesiredInstance, DesiredSet, DropletId, DropletVitals, Environment, EnvironmentDesiredState,
-    EnvironmentId, EnvironmentPhase, EnvironmentRecord, EnvironmentSpec, EnvironmentStatus, Instance, InstanceDesiredState,
-    InstanceId, InstanceReport, InstanceSpec, InstanceState, InstanceStatus, ReceivedReport, RecordedFirewall, Stamp, Tombstone,
-    Tools, UserId, container::ContainerDefaults, desired::RunState, record::Subject,
+    ConditionStatus, DropletId, EnvironmentDesiredState, EnvironmentPhase, EnvironmentRecord, InstanceDesiredState,
+    InstanceState, Stamp, desired::RunState, record::Subject,
 };
 use proptest::prelude::*;
-use runtime::{Observation, Plan};
+use runtime::Observation;
 use schema::FirewallState;
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
-
-fn noon() -> Timestamp {
-    "2026-01-01T12:00:00Z".parse().unwrap()
-}
-
-fn policy() -> Policy {
-    Policy {
-        installation: "demo".parse().unwrap(),
-        sources: Sources {
-            backend: vec!["192.0.2.0/24".parse().unwrap()],
-            admin: Vec::new(),
-        },
-        max_age: SignedDuration::from_secs(120),
-        lag_window: SignedDuration::from_secs(60),
-    }
-}
-
-fn instance(environment_id: EnvironmentId) -> Instance {
-    Instance {
-        id: InstanceId::random(),
-        generation: 1,
-        spec: InstanceSpec {
-            environment_id,
-            catalog_id: model::CatalogId::random(),
-            instance_name: None,
-            version_to_run: "1".to_owned(),
-            config_values_override: serde_json::Value::Null,
-            desired_state: InstanceDesiredState::Running,
-            paused: false,
-        },
-        status: InstanceStatus::default(),
-        created_at: noon(),
-        updated_at: noon(),
-    }
-}
-
-/// An active environment with two tools that run on 31000 and 31001.
-fn record() -> EnvironmentRecord {
-    let id = EnvironmentId::random();
-    let rows = vec![instance(id), instance(id)];
-    let entries = rows.iter().zip(31_000..).map(|(row, port)| DesiredInstance {
-        instance_id: row.id,
-        generation: 1,
-        run: RunState::Running,
-        version: "1".to_owned(),
-        port,
-        container: ContainerDefaults {
-            container_port: Some(8080),
-            ..ContainerDefaults::default()
-        }
-        .into_spec("acme/echo:1".to_owned()),
-    });
-    let reports = rows.iter().map(|row| InstanceReport {
-        instance_id: row.id,
-        generation: 1,
-        state: InstanceState::Running,
-        version: None,
-        image_digest: None,
-        container_id: None,
-        port: None,
-        restarts: 0,
-        exit_code: None,
-        reason: None,
-        message: None,
-    });
-    let stamp = Stamp { epoch: 1, generation: 1 };
-    let tools = Tools {
-        desired: Some(DesiredSet {
-            environment_id: id,
-            stamp,
-            instances: entries.collect(),
-        }),
-        report: Some(ReceivedReport {
-            epoch: 1,
-            report: AgentReport {
-                boot_id: id.0,
-                sequence: 1,
-                applied: Some(stamp),
-                agent_version: "0.1.0".into(),
-                vitals: DropletVitals::default(),
-                instances: reports.collect(),
-                received_at: noon(),
-            },
-        }),
-        instances: rows,
-    };
-    EnvironmentRecord {
-        subject: Subject::Row(Environment {
-            id,
-            generation: 1,
-            spec: EnvironmentSpec {
-                user_id: UserId::random(),
-                region: "nyc3".into(),
-                size: "s-1vcpu-1gb".into(),
-                image: "ubuntu-22-04-x64".into(),
-                desired_state: EnvironmentDesiredState::Active,
-                paused: false,
-            },
-            status: EnvironmentStatus {
-                phase: EnvironmentPhase::Active,
-                droplet_id: Some(DropletId(17)),
-                agent_epoch: 1,
-                ..EnvironmentStatus::default()
-            },
-            last_heartbeat_at: None,
-            created_at: noon(),
-            updated_at: noon(),
-        }),
-        intent: None,
-        tools: Some(Box::new(tools)),
-        firewall: None,
-    }
-}
-
-fn row(record: &mut EnvironmentRecord) -> &mut Environment {
-    match &mut record.subject {
-        Subject::Row(row) => row,
-        Subject::Tombstone(_) => panic!("the row is deleted"),
-    }
-}
-
-fn tools(record: &mut EnvironmentRecord) -> &mut Tools {
-    record.tools.as_mut().unwrap()
-}
-
-fn seen(firewall: Observation<Known>) -> Observed {
-    Observed {
-        firewall: Seen {
-            firewall: match firewall {
-                Observation::Unknown => Observation::Unknown,
-                Observation::Absent => Observation::Absent,
-                Observation::Present(known) => Observation::Present(Arc::new(known)),
-            },
-            settling_since: None,
-            read_at: Some(noon()),
-            trust: Trust::Trusted,
-        },
-        droplet: Observation::Unknown,
-        base: Observation::Present(true),
-        short: false,
-    }
-}
-
-/// One environment and the cloud's side of its firewall.
-struct World {
-    record: EnvironmentRecord,
-    cloud: Observation<Known>,
-    /// Every port that was ever opened without being on record.
-    unrecorded: BTreeSet<u16>,
-}
-
-impl World {
-    fn new() -> Self {
-        Self {
-            record: record(),
-            cloud: Observation::Absent,
-            unrecorded: BTreeSet::new(),
-        }
-    }
-
-    fn plan(&self) -> Plan<Action, FirewallState> {
-        decide(&policy(), &self.record, &seen(self.cloud.clone()), noon())
-    }
-
-    /// One pass, and what was changed is in force after it.
-    fn pass(&mut self) {
-        let plan = self.plan();
-        for action in &plan.actions {
-            self.carry_out(action);
-        }
-        if let (Some(state), Some(firewall)) = (plan.status, self.record.firewall.as_mut()) {
-            (firewall.state, firewall.reason, firewall.message) = (state.state, state.reason, state.message);
-        }
-    }
-
-    fn carry_out(&mut self, action: &Action) {
-        match action {
-            Action::Announce { epoch, ports, .. } => {
-                let firewall = self.record.firewall.get_or_insert_with(|| Box::new(recorded(*epoch)));
-                if firewall.epoch != *epoch {
-                    **firewall = recorded(*epoch);
-                }
-                firewall.ports.extend(ports);
-            }
-            Action::Settle { id, epoch, ports, .. } => {
-                let firewall = self.record.firewall.as_mut().unwrap();
-                (firewall.id, firewall.epoch, firewall.ports) = (id.clone().or(firewall.id.take()), *epoch, ports.clone());
-            }
-            Action::Forget { .. } => self.record.firewall = None,
-            Action::Cloud(action) => self.ask(action),
-        }
-    }
-
-    fn ask(&mut self, action: &CloudAction) {
-        self.cloud = match action {
-            CloudAction::Look { .. } | CloudAction::EnsureTag { .. } => return,
-            CloudAction::Create { spec, .. } => {
-                assert_eq!(self.cloud, Observation::Absent, "a second firewall of the same name");
-                present("fw", spec)
-            }
-            CloudAction::Update { id, spec, .. } => present(id, spec),
-            CloudAction::Delete { .. } => Observation::Absent,
-        };
-        let recorded = self
-            .record
-            .firewall
-            .as_ref()
-            .map(|firewall| firewall.ports.clone())
-            .unwrap_or_default();
-        self.unrecorded.extend(self.open().difference(&recorded));
-    }
-
-    fn settle(&mut self) {
-        for _ in 0..6 {
-            self.pass();
-        }
-        assert!(self.plan().is_noop(), "{:?}", self.plan());
-    }
-
-    fn open(&self) -> BTreeSet<u16> {
-        let Observation::Present(known) = &self.cloud else {
-            return BTreeSet::new();
-        };
-        let rules = known.spec.inbound_rules.iter();
-        rules
-            .flat_map(|rule| match &rule.ports {
-                Ports::All | Ports::Unknown(_) => Vec::new(),
-                Ports::One(port) => vec![*port],
-                Ports::Range(low, high) => (*low..=*high).collect(),
-            })
-            .collect()
-    }
-
-    fn recorded(&self) -> BTreeSet<u16> {
-        self.record.open_ports()
-    }
-
-    fn delete_row(&mut self) {
-        let deleted = row(&mut self.record).clone();
-        self.record.subject = Subject::Tombstone(Tombstone {
-            environment_id: deleted.id,
-            user_id: deleted.spec.user_id,
-            droplet_id: deleted.status.droplet_id,
-            ip_address: None,
-            agent_epoch: 1,
-            deleted_at: noon(),
-        });
-    }
-}
-
-fn recorded(epoch: i64) -> RecordedFirewall {
-    RecordedFirewall {
-        id: None,
-        announced_at: noon(),
-        epoch,
-        ports: BTreeSet::new(),
-        closing: BTreeMap::new(),
-        state: ConditionStatus::Unknown,
-        reason: "Announced".into(),
-        message: String::new(),
-    }
-}
-
-fn present(id: &str, spec: &digitalocean::FirewallSpec) -> Observation<Known> {
-    Observation::Present(Known {
-        id: id.to_owned(),
-        spec: spec.clone(),
-        settled: true,
-    })
-}
-
-fn standing() -> World {
-    let mut world = World::new();
-    world.settle();
-    assert_eq!(world.open(), BTreeSet::from([31_000, 31_001]));
-    world
-}
+use std::{collections::BTreeSet, sync::Arc};
 
 #[test]
 fn running_tools_are_let_in_and_then_nothing_is_done() {
@@ -548,6 +262,79 @@ fn the_base_firewall_s_tag_is_made_first_and_its_want_is_seen_on_environments() 
         let status = decide(&policy, &world.record, &without, noon()).status.unwrap();
         assert_eq!((status.state, status.reason.as_str()), (ConditionStatus::False, reason));
     }
+    without.base_failure = Some("source address 10.0.0.300 is not valid".into());
+    let status = decide(&policy, &world.record, &without, noon()).status.unwrap();
+    assert!(
+        status.message.ends_with(": source address 10.0.0.300 is not valid"),
+        "{}",
+        status.message
+    );
+}
+
+/// A firewall that was made and is not in force yet.
+fn settling(since: i64) -> (World, Observed) {
+    let mut world = standing();
+    let record = world.record.firewall.as_mut().unwrap();
+    (record.id, record.ports) = (None, BTreeSet::new());
+    tools(&mut world.record).report = None;
+    let Observation::Present(known) = &mut world.cloud else {
+        panic!("it stands");
+    };
+    let (id, none) = (world.record.id(), BTreeSet::new());
+    known.spec = rules::environment(&policy().installation, id, DropletId(17), &none, &policy().sources).0;
+    known.settled = false;
+    let mut observed = seen(world.cloud.clone());
+    observed.firewall.settling_since = Some(noon() - SignedDuration::from_secs(since));
+    (world, observed)
+}
+
+#[test]
+fn what_comes_into_force_slowly_is_looked_at_ever_more_seldom() {
+    for (since, patience) in [(0, 500), (8, 2_000), (600, 10_000)] {
+        let (world, observed) = settling(since);
+        let plan = decide(&policy(), &world.record, &observed, noon());
+        let patience = SignedDuration::from_millis(patience);
+        assert_eq!((plan.actions.len(), plan.requeue), (0, Some(patience)), "after {since} s");
+        let plan = decide(&policy(), &world.record, &observed, noon() + patience * 2);
+        assert!(
+            matches!(&plan.actions[..], [Action::Cloud(CloudAction::Look { .. })]),
+            "after {since} s"
+        );
+    }
+}
+
+#[test]
+fn while_requests_are_short_the_next_sweep_tells_what_nothing_hangs_on() {
+    let (mut world, mut observed) = settling(0);
+    observed.short = true;
+    let later = noon() + SignedDuration::from_secs(5);
+    let looks = |world: &World| !decide(&policy(), &world.record, &observed, later).actions.is_empty();
+    assert!(!looks(&world));
+    world.record.firewall.as_mut().unwrap().ports = BTreeSet::from([31_000]);
+    assert!(looks(&world), "a tool waits until its port is closed");
+}
+
+#[test]
+fn nothing_is_asked_for_a_droplet_that_is_not_in_sight() {
+    let (world, mut observed) = settling(0);
+    let Observation::Present(known) = &world.cloud else {
+        panic!("it stands");
+    };
+    let mut known = known.clone();
+    known.spec.droplet_ids.clear();
+    observed.firewall.firewall = Observation::Present(Arc::new(known));
+    observed.droplet = Observation::Absent;
+    let plan = decide(&policy(), &world.record, &observed, noon());
+    assert_eq!(plan.status.as_ref().unwrap().reason.as_str(), "DropletMissing");
+    let mut said = world.record.clone();
+    let record = said.firewall.as_mut().unwrap();
+    let FirewallState { state, reason, message } = plan.status.unwrap();
+    (record.state, record.reason, record.message) = (state, reason, message);
+    let plan = decide(&policy(), &said, &observed, noon());
+    assert!(
+        plan.is_noop() && plan.requeue == Some(SignedDuration::from_secs(10)),
+        "{plan:?}"
+    );
 }
 
 proptest! {
