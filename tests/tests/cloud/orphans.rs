@@ -89,7 +89,7 @@ pub(crate) async fn a_plan_tells_of_orphans_and_then_they_go(mut rehearsal: Rehe
     let mut deletes = items(&plan);
     deletes.retain(|(action, _)| action.starts_with("Delete"));
     assert_eq!(deletes.len(), 1, "{plan}");
-    assert!(deletes[0].1.starts_with("firewall "), "{plan}");
+    assert_eq!(deletes[0].0, "DeleteFirewall", "{plan}");
     let (text, code) = rehearsal.toolplane(&["plan", &lost.to_string()]).await;
     assert!(
         text.contains("which is not on record") && text.contains("waits for: "),

@@ -1,6 +1,7 @@
 //! What a user does with rows, and what becomes of it.
 
-use e2e::World;
+use e2e::{World, eventually};
+use serde_json::Value;
 
 /// A row is inserted by SQL; a droplet boots, its agent enrols, the tool runs and answers a real MCP call.
 pub(crate) async fn inserted_rows_become_a_tool_that_answers(mut world: World) {
@@ -151,4 +152,39 @@ pub(crate) async fn a_removed_tool_leaves_nothing(mut world: World) {
         .must(&format!("delete from account_tool_instances where id = '{stays}'"))
         .await;
     world.until_containers(&environment, 0).await;
+}
+
+/// Another `size_slug`: the tool ends gracefully, the droplet is resized in place, and the tool is back at its address.
+pub(crate) async fn another_size_keeps_the_droplet_and_brings_the_tools_back(mut world: World) {
+    world.start().await;
+    let environment = world.rows.insert_environment().await;
+    let instance = world.rows.insert_instance(&environment, "Reasoning", "1.0.0").await;
+    world.rows.until_instance(&instance, "running").await;
+    let before = world.rows.environment(&environment).await["do_droplet_id"].clone();
+    let endpoint = world.rows.instance(&instance).await["runtime_details"]["endpoint"].clone();
+
+    world
+        .rows
+        .sql
+        .must(&format!(
+            "update account_tool_environments set size_slug = 's-2vcpu-2gb' where id = '{environment}'"
+        ))
+        .await;
+    eventually("the same droplet in the new size", || async {
+        let droplets = world.droplets(&environment).await;
+        let resized = |droplet: &Value| droplet["id"] == before && droplet["size_slug"] == "s-2vcpu-2gb";
+        let on = |droplet: &Value| droplet["status"] == "active";
+        let done = droplets.len() == 1 && droplets.iter().all(|droplet| resized(droplet) && on(droplet));
+        if done { Ok(()) } else { Err(droplets) }
+    })
+    .await;
+    world.rows.until_conditions_hold(&environment, &["Ready", "Reconciled"]).await;
+    world.rows.until_instance(&instance, "running").await;
+    assert_eq!(world.rows.instance(&instance).await["runtime_details"]["endpoint"], endpoint);
+    assert_eq!(
+        world.ends_of_containers(&environment).await,
+        ["0"],
+        "it was stopped and not killed"
+    );
+    world.think(&instance, "More room, the same thoughts.").await;
 }

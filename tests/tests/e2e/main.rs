@@ -56,6 +56,7 @@ fn stories(stage: Option<&Arc<Stage>>) -> Vec<Trial> {
             a_tool_stops_and_starts_by_the_seeds_status
             a_version_change_replaces_the_container
             a_removed_tool_leaves_nothing
+            another_size_keeps_the_droplet_and_brings_the_tools_back
         }
         deletion {
             a_disabled_environment_is_destroyed_and_comes_back

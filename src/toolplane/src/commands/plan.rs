@@ -16,7 +16,7 @@ use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use miette::{IntoDiagnostic, WrapErr};
 use model::EnvironmentId;
-use schema::Role;
+use schema::{Database, Role};
 use std::{collections::HashSet, process::ExitCode};
 
 /// Environments are asked about so many at once: those that look at once look together.
@@ -56,7 +56,7 @@ pub(super) async fn run(plan: &Plan, settings: Settings) -> miette::Result<ExitC
     // Before anything else, so that a database that is not there is told as everywhere.
     let database = connect::migrated_database(&settings, Role::Service).await?;
     let named = match plan.name.as_deref() {
-        Some(name) => Some((name, describe::environment_ids(&database, Some(name)).await?)),
+        Some(name) => Some((name, named(&database, name).await?)),
         None => None,
     };
     database.close().await;
@@ -85,6 +85,15 @@ pub(super) async fn run(plan: &Plan, settings: Settings) -> miette::Result<ExitC
     })
 }
 
+/// The environments that a name means; also one that is not on record, by its whole id.
+async fn named(database: &Database, name: &str) -> miette::Result<Vec<EnvironmentId>> {
+    let ids = describe::environment_ids(database, Some(name)).await?;
+    if ids.is_empty() {
+        return Err(Unknown::new(Kind::Environments, name).into());
+    }
+    Ok(ids)
+}
+
 impl Planned {
     fn changes(&self) -> bool {
         self.forecasts.iter().any(|forecast| forecast.changes)
@@ -97,7 +106,7 @@ impl Plans {
     }
 }
 
-/// Those that a name means; also one that is not on record, by its whole id.
+/// What would be done about those that a name means.
 async fn some(mut preview: Preview, name: &str, ids: Vec<EnvironmentId>) -> miette::Result<Plans> {
     preview.recall().await.map_err(|error| unread(&error))?;
     let mut planned = environments(&preview, ids.clone()).await;

@@ -201,8 +201,19 @@ fn deserialize<T: DeserializeOwned>(document: &Document) -> Result<T, Problem> {
         // The place is said already, and in lines of the file rather than of the document.
         let message = error.to_string();
         let message = message.split(" at line ").next().unwrap_or_default();
-        Problem::new(&place, &field, message, "")
+        Problem::new(&place, &field, message, remedy(message))
     })
+}
+
+/// What would be right, where the parser says only what is wrong.
+fn remedy(message: &str) -> &'static str {
+    if message.contains("expected mapping") {
+        "expected fields with their values; `toolplane apply --help` shows a whole manifest"
+    } else if message.contains("UUID") {
+        "expected a UUID, such as 5f0c2a52-6d2e-4b4e-8f0a-3f1f0a3c9b11"
+    } else {
+        ""
+    }
 }
 
 /// `spec.version_info.default_version`; empty for the document itself.

@@ -122,6 +122,7 @@ fn what_a_document_says_wrongly_is_shown_where_it_says_so() {
             "no YAML",
             EXAMPLE.replace("metadata: {name: example}", "metadata: {name: example"),
         ),
+        ("no manifest", "hello\n".to_owned()),
         ("nothing", "# nothing\n---\n".to_owned()),
     ];
     let shown = cases.map(|(title, text)| format!("== {title}\n{}", refusal(&text, &Known::default())));
