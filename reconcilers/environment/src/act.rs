@@ -168,12 +168,13 @@ impl EnvironmentReconciler {
     /// Destroys a droplet, if its tags say at this moment still that it is ours: lists may be older than the last word.
     async fn delete(&self, id: EnvironmentId, droplet: DropletId, cause: Cause) -> Result<(), Error> {
         self.fence(id)?;
-        if delete_ours(&self.client, &self.config.installation, id, droplet).await? {
+        let accepted = delete_ours(&self.client, &self.config.installation, id, droplet).await?;
+        if accepted {
             let message = format!("the delete of droplet {droplet} was accepted");
             self.record(event(id, EventType::Normal, "DropletDeleted", message, cause))
                 .await;
         }
-        self.outbox.deleted(id, droplet, self.moment());
+        self.outbox.deleted(id, droplet, accepted, self.moment());
         Ok(())
     }
 

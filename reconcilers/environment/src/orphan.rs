@@ -269,7 +269,7 @@ impl Reconciler for OrphanReconciler {
             return Err(Error::retriable("LeaseLost", "the lease of the orphan's shard is not held"));
         }
         let accepted = delete_ours(&self.parts.client, &self.parts.installation, *key, *droplet).await?;
-        self.outbox.deleted(*key, *droplet, self.moment());
+        self.outbox.deleted(*key, *droplet, accepted, self.moment());
         if accepted {
             let message = format!("droplet {droplet} belongs to no environment; its delete was accepted");
             let event = event(*key, EventType::Warning, "OrphanDeleted", message, *cause);
@@ -338,7 +338,10 @@ mod tests {
         };
         assert_eq!(deletes(&crowd), 0);
         let mut going = orphan.clone();
-        going.outgoing.deleted.push((DropletId(7), SignedDuration::from_secs(5)));
+        going
+            .outgoing
+            .deleted
+            .push((DropletId(7), SignedDuration::from_secs(5), true));
         assert_eq!(deletes(&going), 0);
         for droplets in [Observation::Unknown, Observation::Absent] {
             let gone = Orphaned {

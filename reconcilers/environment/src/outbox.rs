@@ -25,7 +25,7 @@ pub struct Outbox {
 struct Entry {
     unsent: Option<Intent>,
     standing: Option<Remembered>,
-    deleted: Vec<(DropletId, Moment)>,
+    deleted: Vec<(DropletId, Moment, bool)>,
     changed: Vec<(DropletId, Change, Moment)>,
     resize: Option<(DropletId, u64)>,
     failed_resize: Option<DropletId>,
@@ -70,8 +70,8 @@ pub struct Outgoing {
     pub unsent: Option<IntentId>,
     /// How far the latest intent is; `None` until it was asked.
     pub standing: Option<Standing>,
-    /// Deletes that were accepted, and how long ago. DigitalOcean shows a droplet for a while after that.
-    pub deleted: Vec<(DropletId, SignedDuration)>,
+    /// Deletes that were answered, how long ago, and whether they were accepted. DigitalOcean shows a droplet for a while after that.
+    pub deleted: Vec<(DropletId, SignedDuration, bool)>,
     /// Changes that were accepted, and how long ago. They show only after a while.
     pub changed: Vec<(DropletId, Change, SignedDuration)>,
     /// A droplet whose resize was accepted, and then failed.
@@ -79,10 +79,16 @@ pub struct Outgoing {
 }
 
 impl Outgoing {
-    /// How long ago the delete of a droplet was last accepted.
+    /// How long ago the delete of a droplet was last answered.
     pub fn deleted_for(&self, droplet: DropletId) -> Option<SignedDuration> {
-        let accepted = self.deleted.iter().find(|(deleted, _)| *deleted == droplet);
-        accepted.map(|(_, age)| *age)
+        let answered = self.deleted.iter().find(|(deleted, ..)| *deleted == droplet);
+        answered.map(|(_, age, _)| *age)
+    }
+
+    /// Whether the delete of a droplet was accepted.
+    pub fn delete_accepted(&self, droplet: DropletId) -> bool {
+        let mut answered = self.deleted.iter();
+        answered.any(|(deleted, _, accepted)| *deleted == droplet && *accepted)
     }
 
     /// How long ago a change of a droplet was last accepted.
@@ -167,12 +173,13 @@ impl Outbox {
         }
     }
 
-    /// A delete was accepted.
-    pub fn deleted(&self, environment: EnvironmentId, droplet: DropletId, now: Moment) {
+    /// A delete was answered: it was accepted, or there was no such droplet, which may be one that is only not known everywhere yet.
+    pub fn deleted(&self, environment: EnvironmentId, droplet: DropletId, accepted: bool, now: Moment) {
         let mut environments = self.lock();
         let deleted = &mut environments.entry(environment).or_default().deleted;
-        deleted.retain(|(other, _)| *other != droplet);
-        deleted.push((droplet, now));
+        let before = deleted.iter().any(|(other, _, accepted)| *other == droplet && *accepted);
+        deleted.retain(|(other, ..)| *other != droplet);
+        deleted.push((droplet, now, accepted || before));
     }
 
     /// A change was accepted.
@@ -218,7 +225,7 @@ impl Outbox {
 
 impl Entry {
     fn outgoing(&self, now: Moment) -> Outgoing {
-        let changed = self.changed.iter();
+        let (deleted, changed) = (self.deleted.iter(), self.changed.iter());
         Outgoing {
             unsent: self.unsent.as_ref().map(|intent| intent.id),
             standing: self.standing.map(|known| Standing {
@@ -227,7 +234,9 @@ impl Entry {
                 enrolment_left: known.enrolment_ends - now,
                 unenrolled: known.unenrolled,
             }),
-            deleted: self.deleted.iter().map(|(droplet, at)| (*droplet, now - *at)).collect(),
+            deleted: deleted
+                .map(|(droplet, at, accepted)| (*droplet, now - *at, *accepted))
+                .collect(),
             changed: changed
                 .map(|(droplet, change, at)| (*droplet, change.clone(), now - *at))
                 .collect(),
@@ -295,6 +304,23 @@ mod tests {
             "its effect is not older than this process saw it end"
         );
     }
+
+    /// A young droplet may be listed and not be known by its id yet.
+    #[test]
+    fn a_droplet_that_was_not_found_was_not_deleted() {
+        let (outbox, environment, droplet) = (Outbox::default(), EnvironmentId::random(), DropletId(7));
+        let outgoing = |now| outbox.outgoing(environment, now);
+        outbox.deleted(environment, droplet, false, secs(10));
+        let seen = outgoing(secs(15));
+        assert_eq!(
+            (seen.deleted_for(droplet), seen.delete_accepted(droplet)),
+            (Some(secs(5)), false)
+        );
+        outbox.deleted(environment, droplet, true, secs(20));
+        outbox.deleted(environment, droplet, false, secs(30));
+        assert!(outgoing(secs(30)).delete_accepted(droplet), "it is gone because of that");
+    }
+
     #[test]
     fn a_try_without_effect_makes_an_intent_no_younger() {
         let (outbox, intent) = (Outbox::default(), intent());

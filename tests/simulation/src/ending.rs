@@ -3,10 +3,10 @@
 //! Owns: telling what is still missing. Promises: every droplet that was ever made for the installation counts, whatever its tags say
 //! now; and what belongs to others is all there.
 
-use crate::{invariants::open_ports, world::World};
+use crate::{agent::Agent, cloud::Real, invariants::open_ports, world::World};
 use firewall_reconciler::{Policy, rules};
 use fleet::spelling::normalised;
-use model::{DropletId, EnvironmentDesiredState, EnvironmentId, EnvironmentPhase, tags};
+use model::{DropletId, Environment, EnvironmentDesiredState, EnvironmentId, EnvironmentPhase, tags};
 use std::collections::BTreeSet;
 
 impl World {
@@ -53,55 +53,58 @@ impl World {
         recorded.map(|recorded| format!("it is not wanted, and {recorded:?} is on record"))
     }
 
-    fn wanted_but(&self, policy: &Policy, id: EnvironmentId, row: &model::Environment) -> Option<String> {
+    fn wanted_but(&self, policy: &Policy, id: EnvironmentId, row: &Environment) -> Option<String> {
         let droplets = self.droplets_of(id);
         let [droplet] = droplets[..] else {
             return Some(format!("it is wanted, and its droplets are {droplets:?}"));
         };
-        if row.status.droplet_id.map(|recorded| recorded.0) != Some(droplet) {
-            return Some(format!(
-                "droplet {droplet} is there, and {:?} is recorded",
-                row.status.droplet_id
-            ));
-        }
-        if row.status.phase != EnvironmentPhase::Active || row.status.observed_generation != row.generation {
-            return Some(format!("its phase is {:?}: {:?}", row.status.phase, row.status.conditions));
-        }
-        if !row.status.conditions.holds("Reconciled") {
-            return Some(format!("it is not reconciled: {:?}", row.status.conditions.get("Reconciled")));
-        }
         let (real, agent) = (self.cloud.droplets.get(&droplet)?, self.agents.get(&droplet)?);
-        if *real.shown.size_slug != *row.spec.size {
-            return Some(format!("droplet {droplet} is of size {}", real.shown.size_slug));
+        let missing = status_but(row, droplet).or_else(|| self.droplet_but(id, row, real));
+        if missing.is_some() {
+            return missing;
         }
-        let carries = |tag: &String| real.shown.tags.contains(tag);
-        let missing = [
+        match self.tools_but(id, agent) {
+            Ok(ports) => self.firewall_but(policy, id, droplet, &ports),
+            Err(missing) => Some(missing),
+        }
+    }
+
+    fn droplet_but(&self, id: EnvironmentId, row: &Environment, real: &Real) -> Option<String> {
+        let shown = &real.shown;
+        if *shown.size_slug != *row.spec.size {
+            return Some(format!("droplet {} is of size {}", shown.id, shown.size_slug));
+        }
+        let marks = [
             tags::TOOLPLANE.to_owned(),
             tags::installation(&self.installation),
             tags::environment(id),
         ];
-        if !missing.iter().all(carries) || real.shown.name != tags::droplet_name(id) {
-            return Some(format!(
-                "droplet {droplet} is {} with the tags {:?}",
-                real.shown.name, real.shown.tags
-            ));
-        }
+        let whole = marks.iter().all(|tag| shown.tags.contains(tag)) && shown.name == tags::droplet_name(id);
+        (!whole).then(|| format!("droplet {} is {} with the tags {:?}", shown.id, shown.name, shown.tags))
+    }
+
+    /// The ports of the tools, all of which run; or else what does not.
+    fn tools_but(&self, id: EnvironmentId, agent: &Agent) -> Result<BTreeSet<u16>, String> {
         let mut ports = BTreeSet::new();
         for instance in self.database.wanted_instances(id) {
             if !agent.serves(instance.id) {
-                return Some(format!("tool {} does not run: {:?}", instance.id, instance.status.phase));
+                return Err(format!("tool {} does not run: {:?}", instance.id, instance.status.phase));
             }
             let set = self.database.desired.get(&id);
             let told = set.and_then(|set| set.instances.iter().find(|told| told.instance_id == instance.id));
             ports.extend(told.map(|told| told.port));
         }
+        Ok(ports)
+    }
+
+    fn firewall_but(&self, policy: &Policy, id: EnvironmentId, droplet: u64, ports: &BTreeSet<u16>) -> Option<String> {
         let open = open_ports(&self.cloud, self.now, droplet);
-        if open != ports {
+        if open != *ports {
             return Some(format!(
                 "ports {open:?} of droplet {droplet} are open, and tools run at {ports:?}"
             ));
         }
-        let (whole, _) = rules::environment(&self.installation, id, DropletId(droplet), &ports, &policy.sources);
+        let (whole, _) = rules::environment(&self.installation, id, DropletId(droplet), ports, &policy.sources);
         let wall = self
             .cloud
             .firewall(&whole.name)
@@ -111,7 +114,19 @@ impl World {
         }
         let recorded = self.database.firewalls.get(&id);
         let settled =
-            recorded.is_some_and(|recorded| recorded.id.is_some() && recorded.ports == ports && recorded.closing.is_empty());
+            recorded.is_some_and(|recorded| recorded.id.is_some() && recorded.ports == *ports && recorded.closing.is_empty());
         (!settled).then(|| format!("{recorded:?} is on record"))
     }
+}
+
+fn status_but(row: &Environment, droplet: u64) -> Option<String> {
+    let status = &row.status;
+    if status.droplet_id != Some(DropletId(droplet)) {
+        return Some(format!("droplet {droplet} is there, and {:?} is recorded", status.droplet_id));
+    }
+    if status.phase != EnvironmentPhase::Active || status.observed_generation != row.generation {
+        return Some(format!("its phase is {:?}: {:?}", status.phase, status.conditions));
+    }
+    let settled = status.conditions.holds("Reconciled");
+    (!settled).then(|| format!("it is not reconciled: {:?}", status.conditions.get("Reconciled")))
 }

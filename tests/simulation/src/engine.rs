@@ -109,8 +109,7 @@ impl Engine {
                     Target::Created => self.containers.iter_mut().find(|real| real.shown.instance == id),
                 };
                 let real = real.ok_or_else(|| Error::retriable("StartFailed", "no such container"))?;
-                real.shown.lifecycle = Lifecycle::Running { since: timestamp(now) };
-                (real.started_at, real.ready_at, real.was_ready) = (now, ready_at, false);
+                real.start(now, ready_at);
             }
             Action::StopContainer { id, .. } => {
                 if let Some(real) = self.find(id) {
@@ -122,13 +121,16 @@ impl Engine {
                     real.shown.lifecycle = Lifecycle::Running { since: timestamp(now) };
                 }
             }
-            Action::RemoveContainer { id } => {
-                if self.find(id).is_some_and(|real| real.shown.is_up()) {
-                    return Err(Error::retriable("RemoveFailed", "it runs"));
-                }
-                self.containers.retain(|real| real.shown.id != *id);
-            }
+            Action::RemoveContainer { id } => return self.remove(id),
         }
+        Ok(())
+    }
+
+    fn remove(&mut self, id: &ContainerId) -> Result<(), Error> {
+        if self.find(id).is_some_and(|real| real.shown.is_up()) {
+            return Err(Error::retriable("RemoveFailed", "it runs"));
+        }
+        self.containers.retain(|real| real.shown.id != *id);
         Ok(())
     }
 
@@ -185,6 +187,11 @@ impl Engine {
 }
 
 impl Real {
+    fn start(&mut self, now: Millis, ready_at: Millis) {
+        self.shown.lifecycle = Lifecycle::Running { since: timestamp(now) };
+        (self.started_at, self.ready_at, self.was_ready) = (now, ready_at, false);
+    }
+
     fn end(&mut self, now: Millis, code: i64) {
         let exit = Exit {
             code,

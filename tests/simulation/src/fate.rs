@@ -44,14 +44,10 @@ impl Simulation {
             self.world.tell(&who, format_args!("is about to {what}, and"));
             return self.at(now, Event::Die(from));
         }
-        let mut departs = now;
-        if let Some(pause) = fate.stopped {
-            departs += pause;
-            self.replicas[from.replica].stopped_until = departs;
-            let (who, what) = (self.replicas[from.replica].name(), request.what.clone());
-            self.world
-                .tell(&who, format_args!("STOPS for {} s, about to {what}", pause / 1000));
-        }
+        let departs = match fate.stopped {
+            Some(pause) => self.stopped(from, pause, &request),
+            None => now,
+        };
         let lands = departs + self.delay(&faults, request.to);
         let answers = lands + self.delay(&faults, request.to);
         self.steps += 1;
@@ -85,6 +81,16 @@ impl Simulation {
         };
         let dies = fate.death == Some(Death::Answered);
         self.at(answers, Event::Answer { flight, verdict, dies });
+    }
+
+    /// A process is stopped before it sends this. Returns when it goes on.
+    fn stopped(&mut self, from: Address, pause: Millis, request: &Request) -> Millis {
+        let replica = &mut self.replicas[from.replica];
+        replica.stopped_until = self.world.now + pause;
+        let (until, who, what) = (replica.stopped_until, replica.name(), &request.what);
+        self.world
+            .tell(&who, format_args!("STOPS for {} s, about to {what}", pause / 1000));
+        until
     }
 
     /// How long one way takes: mostly a moment.

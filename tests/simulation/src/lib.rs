@@ -105,7 +105,7 @@ fn play(seed: u64, script: Script, sabotage: Sabotage, told: bool) -> Ending {
 async fn tell(seed: u64, script: Script, sabotage: Sabotage, told: bool) -> Ending {
     let mut simulation = Simulation::new(seed, script, sabotage, told);
     match script {
-        Script::Everything => {
+        Script::Everything | Script::Standstills => {
             let chaos = simulation.world.dice.between(CHAOS.0, CHAOS.1);
             simulation.run_until(chaos).await;
         }

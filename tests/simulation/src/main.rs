@@ -36,7 +36,7 @@ fn main() -> ExitCode {
 }
 
 fn one(seed: u64, sabotage: Sabotage) -> ExitCode {
-    let ending = run(seed, Script::Everything, sabotage, true);
+    let ending = run(seed, Script::of(seed), sabotage, true);
     print!("{}", ending.story);
     if let Some(violation) = ending.violation {
         println!("seed {seed} FAILED: {violation}");

@@ -64,6 +64,19 @@ pub enum Script {
     Everything,
     /// Nothing goes wrong but one thing: once everything is there, DigitalOcean denies every droplet for a while.
     Blackout,
+    /// Processes are stopped all the time, in the middle of what they do, while DigitalOcean lags and somebody destroys droplets.
+    Standstills,
+}
+
+impl Script {
+    /// The one that a seed is played by where many are.
+    pub fn of(seed: u64) -> Self {
+        if seed.is_multiple_of(8) {
+            Self::Standstills
+        } else {
+            Self::Everything
+        }
+    }
 }
 
 impl Faults {
@@ -72,6 +85,16 @@ impl Faults {
         Self {
             latency: seconds(1),
             ..Self::default()
+        }
+    }
+
+    /// Those of a story in which processes are stopped all the time.
+    pub fn standstills() -> Self {
+        Self {
+            stop: 40,
+            lag: LONGEST_LAG,
+            drift: Some(seconds(30)),
+            ..Self::none()
         }
     }
 

@@ -72,6 +72,7 @@ impl Simulation {
         let faults = match script {
             Script::Everything => Faults::drawn(&mut dice),
             Script::Blackout => Faults::none(),
+            Script::Standstills => Faults::standstills(),
         };
         let count = dice.between(3, 5);
         let environments: Vec<EnvironmentId> = (0..count).map(|_| EnvironmentId(dice.uuid())).collect();

@@ -35,7 +35,7 @@ pub fn soak(seeds: Range<u64>, sabotage: Sabotage) -> Soaked {
             if seed >= seeds.end || seed > failed.load(Ordering::Relaxed) {
                 return;
             }
-            let ending = run(seed, Script::Everything, sabotage, false);
+            let ending = run(seed, Script::of(seed), sabotage, false);
             if ending.violation.is_some() {
                 failed.fetch_min(seed, Ordering::Relaxed);
             }
@@ -55,6 +55,6 @@ pub fn soak(seeds: Range<u64>, sabotage: Sabotage) -> Soaked {
     let mut soaked = soaked.into_inner().unwrap_or_else(PoisonError::into_inner);
     let failed = failed.into_inner();
     // Once more, and told this time: it is the same story.
-    soaked.failed = (failed < u64::MAX).then(|| (failed, run(failed, Script::Everything, sabotage, true)));
+    soaked.failed = (failed < u64::MAX).then(|| (failed, run(failed, Script::of(failed), sabotage, true)));
     soaked
 }

@@ -118,16 +118,15 @@ impl Simulation {
         self.world.tell(&who, format_args!("STOPS for {} s", pause / 1000));
     }
 
-    /// Faults are off: who is dead or stopped goes on, and nobody edits any more.
+    /// Faults are off, and nobody edits any more. Who is stopped goes on when its time has come: what it is about to send leaves then,
+    /// and not later than it goes on itself.
     pub(crate) fn calm(&mut self) {
         self.world.faults = self.world.faults.off();
         self.world.tell("story", format_args!("from now on nothing goes wrong"));
         for index in 0..self.replicas.len() {
-            let replica = &mut self.replicas[index];
-            replica.stopped_until = replica.stopped_until.min(self.world.now);
             let to = Address {
                 replica: index,
-                incarnation: replica.incarnation,
+                incarnation: self.replicas[index].incarnation,
             };
             self.at(self.world.now + 10, Event::Resync(to));
         }

@@ -48,6 +48,11 @@ fn the_epoch_check_bites() {
 }
 
 #[test]
+fn the_stale_read_check_bites() {
+    bites("stale-read", Script::Standstills, &[TWO_DROPLETS]);
+}
+
+#[test]
 fn that_unknown_never_creates_bites() {
     bites("unknown", Script::Everything, &[TWO_DROPLETS]);
 }

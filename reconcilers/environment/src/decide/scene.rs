@@ -241,7 +241,7 @@ impl<'a> Scene<'a> {
 
     /// Whether a droplet is only still shown: its delete was accepted.
     pub(super) fn leaving(&self, droplet: DropletId) -> bool {
-        self.observed.outgoing.deleted_for(droplet).is_some()
+        self.observed.outgoing.delete_accepted(droplet)
     }
 
     /// For how long a resolved intent's droplet may only be missing from an answer, because it is so young. One whose delete was

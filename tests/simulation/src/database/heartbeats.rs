@@ -44,6 +44,12 @@ impl ReportRow {
             }
     }
 
+    /// Whether another report tells anything new: not that it came, but what it says.
+    fn differs_from(&self, other: &ReceivedReport) -> bool {
+        let told = |received: &ReceivedReport| (received.epoch, received.report.boot_id, received.report.applied);
+        told(&self.received) != told(other) || self.received.report.instances != other.report.instances
+    }
+
     /// The boots before this one, the latest first.
     fn boots_before(&self, boot: Uuid) -> Vec<Uuid> {
         let mut boots = self.earlier_boots.clone();
@@ -71,33 +77,9 @@ impl Database {
         if old.is_some_and(|old| !old.is_before(heartbeat)) && !self.loose.replays {
             return HeartbeatOutcome::Replayed;
         }
-        let report = AgentReport {
-            instances: heartbeat
-                .report
-                .instances
-                .iter()
-                .filter(|said| self.is_own(id, said))
-                .cloned()
-                .collect(),
-            received_at: timestamp(now),
-            ..heartbeat.report.clone()
-        };
-        let news = old.is_none_or(|old| {
-            let (kept, epoch) = (&old.received.report, old.received.epoch);
-            (epoch, kept.boot_id, kept.applied, &kept.instances)
-                != (heartbeat.epoch, report.boot_id, report.applied, &report.instances)
-        });
-        let earlier_boots = old.map(|old| old.boots_before(report.boot_id)).unwrap_or_default();
-        let row = ReportRow {
-            received: ReceivedReport {
-                epoch: heartbeat.epoch,
-                report,
-            },
-            earlier_boots,
-            made_at: heartbeat.made_at,
-        };
+        let row = self.received(now, heartbeat);
+        let mut woken = old.is_none_or(|old| old.differs_from(&row.received));
         self.reports.insert(id, row);
-        let mut woken = news;
         if let Some(row) = self.rows.get_mut(&id) {
             row.last_heartbeat_at = Some(timestamp(now));
             woken |= row.status.phase == model::EnvironmentPhase::Unresponsive;
@@ -108,6 +90,25 @@ impl Database {
         HeartbeatOutcome::Recorded {
             received_at: timestamp(now),
             desired: self.desired.get(&id).map(|set| set.stamp),
+        }
+    }
+
+    /// A heartbeat as it is kept: with what it says of the environment's own instances.
+    fn received(&self, now: Millis, heartbeat: &Heartbeat) -> ReportRow {
+        let (id, said) = (heartbeat.environment, &heartbeat.report);
+        let own = said.instances.iter().filter(|said| self.is_own(id, said));
+        let old = self.reports.get(&id);
+        ReportRow {
+            received: ReceivedReport {
+                epoch: heartbeat.epoch,
+                report: AgentReport {
+                    instances: own.cloned().collect(),
+                    received_at: timestamp(now),
+                    ..said.clone()
+                },
+            },
+            earlier_boots: old.map(|old| old.boots_before(said.boot_id)).unwrap_or_default(),
+            made_at: heartbeat.made_at,
         }
     }
 

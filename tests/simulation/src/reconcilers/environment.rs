@@ -93,13 +93,16 @@ impl EnvironmentModel {
 
     async fn delete(&self, id: EnvironmentId, droplet: DropletId) -> Result<(), Error> {
         self.0.fence(id)?;
-        self.destroy(id, droplet).await?;
-        self.0.outbox.deleted(id, droplet, self.0.moment());
+        let accepted = self.destroy(id, droplet).await?;
+        self.0.outbox.deleted(id, droplet, accepted, self.0.moment());
         Ok(())
     }
 
-    pub(super) async fn destroy(&self, id: EnvironmentId, droplet: DropletId) -> Result<(), Error> {
-        let Some(seen) = self.get(droplet).await? else { return Ok(()) };
+    /// Whether the delete was accepted; if not, there was no such droplet.
+    pub(super) async fn destroy(&self, id: EnvironmentId, droplet: DropletId) -> Result<bool, Error> {
+        let Some(seen) = self.get(droplet).await? else {
+            return Ok(false);
+        };
         let carried = seen.tags.iter().map(String::as_str);
         let owner = tags::owner(carried, &self.0.setup.installation);
         if owner != Some(id) && !self.0.setup.sabotage.tag_check {
@@ -120,7 +123,8 @@ impl EnvironmentModel {
             world.cloud.delete(world.now, &mut world.dice, droplet.0)
         });
         match deleted.await.map_err(|trouble| self.0.trouble(trouble))? {
-            Ok(()) | Err(Refusal::NotFound) => Ok(()),
+            Ok(()) => Ok(true),
+            Err(Refusal::NotFound) => Ok(false),
             Err(refusal) => Err(refused(refusal)),
         }
     }

@@ -107,8 +107,9 @@ impl Reconciler for OrphanModel {
             return Err(Error::terminal("NotPlanned", "orphans are only destroyed"));
         };
         self.0.fence(*key)?;
-        EnvironmentModel::new(Arc::clone(&self.0)).destroy(*key, *droplet).await?;
-        self.0.orphans.deleted(*key, *droplet, self.0.moment());
+        let environments = EnvironmentModel::new(Arc::clone(&self.0));
+        let accepted = environments.destroy(*key, *droplet).await?;
+        self.0.orphans.deleted(*key, *droplet, accepted, self.0.moment());
         Ok(())
     }
 

@@ -12,9 +12,13 @@ use fleet::{
 use jiff::{SignedDuration, Timestamp};
 use model::{EnvironmentId, InstallationId, tags};
 use runtime::{Clock, Error, Outcome};
-use schema::{Fence, FleetKind, FleetPublication, FleetRow, SWEEPING_SHARD};
+use schema::{Fence, FleetKind, FleetPublication, FleetRow, FleetSweep, SWEEPING_SHARD};
 use serde_json::Value;
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 use uuid::Uuid;
 
 /// The one key of this loop.
@@ -69,20 +73,12 @@ async fn one(process: &Process, fence: &Fence, kind: FleetKind) -> Result<(), Er
         world.database.environment_wanted(&absent)
     });
     let wanted = wanted.await?.into_iter().collect();
-    let beside = Beside {
-        kind,
-        began: before.now,
-        withheld: before.withheld.as_ref(),
-        confirmed_at: before.confirmed_at,
-        wanted: &wanted,
-    };
-    let limits = process.setup.limits;
     let Verdict {
         rows,
         withheld,
         missing,
         unlisted,
-    } = ledger.judge(&limits, &list, &beside);
+    } = judge(process, kind, &ledger, &list, &before, &wanted);
     let count = match &list {
         List::Whole(listed) => listed.len(),
         List::Truncated(_) => 0,
@@ -111,6 +107,24 @@ async fn one(process: &Process, fence: &Fence, kind: FleetKind) -> Result<(), Er
     confirm(process, fence, kind, (&mut ledger, &mut confirmation), &questions, found).await?;
     process.memory().sweeper.ledgers.insert(name, (fence, ledger, confirmation));
     Ok(())
+}
+
+fn judge(
+    process: &Process,
+    kind: FleetKind,
+    ledger: &Ledger,
+    list: &List,
+    before: &FleetSweep,
+    wanted: &HashSet<EnvironmentId>,
+) -> Verdict {
+    let beside = Beside {
+        kind,
+        began: before.now,
+        withheld: before.withheld.as_ref(),
+        confirmed_at: before.confirmed_at,
+        wanted,
+    };
+    ledger.judge(&process.setup.limits, list, &beside)
 }
 
 /// The ledger of before, unless it was made under another epoch: then it is read anew.

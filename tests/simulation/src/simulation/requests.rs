@@ -4,11 +4,13 @@ use super::{Event, Flight, Simulation};
 use crate::{moment::Millis, wire::Trouble};
 
 impl Simulation {
-    /// When the last of what is under way arrives.
+    /// When the last of what is under way arrives, and the last of who is stopped goes on.
     pub(crate) fn last_arrival(&self) -> Millis {
         let arrivals = self.events.iter().rev();
         let mut lands = arrivals.filter(|(_, event)| matches!(event, Event::Land(_)));
-        lands.next().map_or(self.world.now, |((at, _), _)| *at)
+        let landed = lands.next().map_or(self.world.now, |((at, _), _)| *at);
+        let stopped = self.replicas.iter().map(|replica| replica.stopped_until);
+        stopped.max().unwrap_or(landed).max(landed)
     }
 
     pub(super) fn land(&mut self, flight: u64) {

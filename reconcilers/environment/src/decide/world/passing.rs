@@ -157,7 +157,7 @@ impl World {
                 let real = self.cloud.iter_mut().find(|real| real.droplet.id == *droplet).unwrap();
                 assert!(real.droplet.ours, "a delete of what is not ours");
                 real.gone_at.get_or_insert(gone_at);
-                self.outbox.deleted(environment, *droplet, moment);
+                self.outbox.deleted(environment, *droplet, true, moment);
             }
             Action::FinishTombstone => {
                 assert!(self.live().is_empty(), "a tombstone that left a droplet");
