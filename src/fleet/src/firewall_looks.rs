@@ -122,18 +122,15 @@ impl Reads for Lists {
     }
 
     async fn one(&self, ask: &Ask) -> Result<Answer, Error> {
-        match &ask.id {
-            Some(id) => Ok(Answer {
+        if let Some(id) = &ask.id {
+            return Ok(Answer {
                 found: by_id(&self.client, &ask.name, id).await?,
                 all: false,
-            }),
-            None => {
-                let listed = self.client.firewall_list().await?;
-                Ok(Answer::of_all(
-                    listed.into_iter().find(|firewall| firewall.spec.name == ask.name),
-                ))
-            }
+            });
         }
+        let listed = self.client.firewall_list().await?;
+        let named = |firewall: &Firewall| firewall.spec.name == ask.name;
+        Ok(Answer::of_all(listed.into_iter().find(named)))
     }
 
     async fn all(&self, asks: &[Ask]) -> Result<Vec<Answer>, Error> {

@@ -51,7 +51,7 @@ impl Survey {
     async fn list(&self, kind: FleetKind) -> Result<HashMap<EnvironmentId, SignedDuration>, SweepError> {
         let asked = Timestamp::now();
         let mut ledger = Ledger::new(self.database.fleet_list(kind).await?);
-        let source = Source::new(self.client.clone(), self.config.installation.clone(), kind);
+        let source = Source::new(&self.client, self.config.installation.clone(), kind);
         let Judged { before, list, verdict } = judged(&self.database, &source, &self.config.limits, &ledger).await?;
         let began = match list {
             List::Whole(_) => Some(asked),

@@ -62,7 +62,7 @@ pub(crate) async fn run(database: Database, leases: LeaseKeeper, client: Client,
     let sweeper = |kind| Sweeper {
         database: database.clone(),
         leases: leases.clone(),
-        source: Source::new(client.clone(), config.installation.clone(), kind),
+        source: Source::new(&client, config.installation.clone(), kind),
         config: config.clone(),
         ledger: None,
         confirmation: Confirmation::default(),

@@ -22,7 +22,7 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    pub(crate) fn new(client: Client, installation: InstallationId, kind: FleetKind) -> Self {
+    pub(crate) fn new(client: &Client, installation: InstallationId, kind: FleetKind) -> Self {
         Self {
             // Everybody waits for a sweep, creates too.
             client: client.reading_for(Priority::Create),
