@@ -13,6 +13,8 @@ use std::{
 
 /// How many crashes and pairs of a scenario are taken unless all are.
 const SAMPLE: usize = 4;
+/// How many lives tell what is always come to.
+pub(crate) const ALWAYS: usize = 3;
 /// Of the sample.
 const SEED: u64 = 20_261_122;
 /// The scenarios whose pairs are taken.
@@ -29,6 +31,8 @@ pub(crate) struct Counted {
     any: BTreeMap<Scenario, BTreeSet<Point>>,
     /// The effects that every life has had.
     always: BTreeMap<Scenario, BTreeSet<String>>,
+    /// Whether these were enough lives to say so.
+    enough: bool,
 }
 
 impl Counted {
@@ -42,16 +46,15 @@ impl Counted {
                 .and_modify(|known| known.retain(|effect| effects.contains(effect)))
                 .or_insert(effects);
         }
-        Self { any, always }
+        let lives = clean.iter().filter(|played| played.scenario == Scenario::Create).count();
+        let enough = lives >= ALWAYS;
+        Self { any, always, enough }
     }
 
     /// Whether each run of the scenario has to come to this point: later occurrences may fall together.
     pub(crate) fn is_always(&self, scenario: Scenario, point: &Point) -> bool {
-        point.nth == 1
-            && self
-                .always
-                .get(&scenario)
-                .is_some_and(|effects| effects.contains(&point.effect))
+        let effects = self.always.get(&scenario);
+        self.enough && point.nth == 1 && effects.is_some_and(|effects| effects.contains(&point.effect))
     }
 }
 
@@ -116,11 +119,15 @@ fn each(point: &Point, kinds: &[Kind]) -> impl Iterator<Item = Crash> {
 /// All of them with `SOAK=1`, else the sample.
 fn taken(crashes: impl Iterator<Item = Planned>) -> Vec<Planned> {
     let mut crashes: Vec<Planned> = crashes.collect();
-    if !std::env::var("SOAK").is_ok_and(|soak| soak == "1") {
+    if !takes_all() {
         crashes.shuffle(&mut StdRng::seed_from_u64(SEED));
         crashes.truncate(SAMPLE);
     }
     crashes
+}
+
+pub(crate) fn takes_all() -> bool {
+    std::env::var("SOAK").is_ok_and(|soak| soak == "1")
 }
 
 /// Every `n`-th with `CRASH_PART='k/n'`, from the `k`-th on.
