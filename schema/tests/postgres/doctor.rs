@@ -31,10 +31,11 @@ async fn each_connection_has_its_role_and_name() {
         database.server_version().await.unwrap();
         let shown = scene
             .read(format!(
-                "select count(*)::text from pg_stat_activity where application_name = 'doctor {name}'"
+                "select distinct application_name from pg_stat_activity where application_name = 'doctor {name}'"
             ))
             .await;
-        assert_eq!(shown, ["1"]);
+        // The connection that `connect` tried may still be leaving.
+        assert_eq!(shown, [options.application_name.as_str()]);
         drop(database);
     }
     let denied = connect(&scene.url, Some(Role::Service))
