@@ -58,7 +58,7 @@ pub(crate) fn ready(machines: &Machines<Droplet>, environment: EnvironmentId) ->
 
 /// One droplet's containers.
 pub(crate) struct Droplet {
-    droplet: u64,
+    id: u64,
     environment: EnvironmentId,
     truth: Truth,
     state: Mutex<MachineState>,
@@ -88,9 +88,9 @@ enum Life {
 }
 
 impl Droplet {
-    pub(crate) fn new(droplet: u64, environment: EnvironmentId, truth: Truth) -> Self {
+    pub(crate) fn new(id: u64, environment: EnvironmentId, truth: Truth) -> Self {
         Self {
-            droplet,
+            id,
             environment,
             truth,
             state: Mutex::default(),
@@ -109,7 +109,7 @@ impl Droplet {
         for tool in self.lock().tools.values_mut() {
             tool.life = match tool.life {
                 Life::Starting(until) if until <= now => {
-                    self.truth.set(self.droplet, tool.told.port, true);
+                    self.truth.set(self.id, tool.told.port, true);
                     Life::Ready
                 }
                 Life::Crashed(until) if until <= now => Life::Starting(soon(10, 60)),
@@ -133,7 +133,7 @@ impl Droplet {
     fn ready(&self) -> Vec<(u64, u16)> {
         let state = self.lock();
         let ready = state.tools.values().filter(|tool| matches!(tool.life, Life::Ready));
-        ready.map(|tool| (self.droplet, tool.told.port)).collect()
+        ready.map(|tool| (self.id, tool.told.port)).collect()
     }
 }
 
@@ -148,7 +148,7 @@ impl Machine for Droplet {
         tools.retain(|id, tool| {
             let stays = set.instances.iter().any(|instance| instance.instance_id == *id);
             if !stays {
-                self.truth.set(self.droplet, tool.told.port, false);
+                self.truth.set(self.id, tool.told.port, false);
             }
             stays
         });
@@ -160,7 +160,7 @@ impl Machine for Droplet {
             let same = tool.told.container == told.container && tool.told.port == told.port;
             let stopped = matches!(tool.life, Life::Stopped);
             if told.run == RunState::Stopped || !same {
-                self.truth.set(self.droplet, tool.told.port, false);
+                self.truth.set(self.id, tool.told.port, false);
             }
             tool.life = match (told.run, same, stopped) {
                 (RunState::Stopped, _, _) => Life::Stopped,

@@ -48,7 +48,7 @@ impl Waits for EnvironmentReconciler {
 }
 
 impl Waits for OrphanReconciler {
-    fn waits_for(_: &Self::Desired, (_, seen): &Self::Observed, _: &Plan<Self::Action, ()>) -> Option<String> {
+    fn waits_for((): &(), (_, seen): &Self::Observed, _: &Plan<Self::Action, ()>) -> Option<String> {
         match &seen.droplets {
             Observation::Present(_) if seen.crowd => {
                 Some("so many are orphans at once that it is rather the wrong database".to_owned())

@@ -58,8 +58,8 @@ fn table(planned: &[Planned]) -> String {
 fn text(plans: &Plans, now: Timestamp) -> String {
     let mut blocks = Vec::new();
     if !plans.withheld.is_empty() {
-        let reasons = plans.withheld.iter().map(|reason| format!("  {reason}"));
-        blocks.push(block("withheld", reasons.collect()));
+        let reasons: Vec<String> = plans.withheld.iter().map(|reason| format!("  {reason}")).collect();
+        blocks.push(block("withheld", &reasons));
     }
     for one in &plans.planned {
         let told = one.forecasts.iter().flat_map(|forecast| forecast_lines(forecast, now));
@@ -71,13 +71,13 @@ fn text(plans: &Plans, now: Timestamp) -> String {
         if told.is_empty() {
             told.push("  nothing would be done".to_owned());
         }
-        blocks.push(block(&one.about.title(), told));
+        blocks.push(block(&one.about.title(), &told));
     }
     blocks.push(summary(plans));
     blocks.join("\n\n")
 }
 
-fn block(title: &str, lines: Vec<String>) -> String {
+fn block(title: &str, lines: &[String]) -> String {
     format!("{title}\n{}", lines.join("\n"))
 }
 
