@@ -352,11 +352,11 @@ impl Scene<'_> {
 
     /// Reads again when what was read is too old for something under way.
     fn look(&self) -> Plan<Action, FirewallState> {
+        let patience = self.patience();
         // Nothing hangs on the moment, and the next sweep tells.
         if self.observed.short && self.recorded().is_none_or(|recorded| recorded.ports.is_empty()) {
-            return again(RECHECK);
+            return again(patience);
         }
-        let patience = self.patience();
         let left = patience - self.age();
         if left.is_positive() {
             return again(left);
