@@ -275,13 +275,13 @@ async fn who_stops_in_the_middle_of_a_write_does_not_hold_up_the_takeover() {
     let scene = Scene::new().await;
     let id = scene.environment().await;
     let fence = scene.fence(id).await;
+    let row = scene.row(id).await;
     scene
         .sql(format!(
             "update leases set expires_at = clock_timestamp() + interval '2 seconds' where shard = {}",
             fence.shard
         ))
         .await;
-    let row = scene.row(id).await;
     let announce = scene
         .controller
         .intent_announce(&fence, &row, model::IntentKind::Create, Duration::from_mins(1));
