@@ -16,9 +16,9 @@ async fn next<T>(stream: &mut (impl futures::Stream<Item = T> + Unpin)) -> Optio
 }
 
 /// Which row was told of, with its content or without it.
-fn told(notification: Notification<EnvironmentId, EnvironmentRecord>) -> Option<EnvironmentId> {
+fn told(notification: &Notification<EnvironmentId, EnvironmentRecord>) -> Option<EnvironmentId> {
     match notification {
-        Notification::Changed(id) | Notification::Read(id, _) => Some(id),
+        Notification::Changed(id) | Notification::Read(id, _) => Some(*id),
         Notification::Relist => None,
     }
 }
@@ -137,7 +137,7 @@ async fn a_lost_connection_ends_the_stream_with_an_error() {
     let mut heard = pin!(source.listen());
     assert_eq!(next(&mut heard).await.unwrap().unwrap(), Notification::Relist);
     let id = scene.environment().await;
-    assert_eq!(told(next(&mut heard).await.unwrap().unwrap()), Some(id));
+    assert_eq!(told(&next(&mut heard).await.unwrap().unwrap()), Some(id));
 }
 
 #[tokio::test]
@@ -185,7 +185,7 @@ async fn only_owned_shards_are_given_and_a_change_of_them_asks_for_a_full_read()
     scene.sql("update account_tool_environments set paused = true").await;
     let mut changed = BTreeSet::new();
     while changed.len() < odd.len() {
-        let id = told(next(&mut heard).await.unwrap().unwrap()).expect("nothing else happened");
+        let id = told(&next(&mut heard).await.unwrap().unwrap()).expect("nothing else happened");
         assert!(odd.contains(&id) && changed.insert(id));
     }
     // The other replica goes.

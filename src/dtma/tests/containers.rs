@@ -48,8 +48,9 @@ impl Bench {
         set_mode(&folder.path().join("garbage"));
         let image = format!("toolplane-test/tool:{}", Uuid::new_v4().simple());
         let context = folder.path().display().to_string();
+        // Without the cache: a layer that another test's image brought may go with it in the middle of this build.
         engine
-            .docker(&["build", "--quiet", "--force-rm", "--tag", &image, &context])
+            .docker(&["build", "--quiet", "--force-rm", "--no-cache", "--tag", &image, &context])
             .await
             .unwrap();
         Some(Self {

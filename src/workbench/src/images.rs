@@ -47,6 +47,8 @@ pub async fn pack(engine: &Engine, registry: &Registry, package: Package<'_>) ->
             "build",
             "--quiet",
             "--force-rm",
+            // A layer that another image brought may go with it in the middle of this build.
+            "--no-cache",
             "--build-arg",
             &version,
             "--tag",
