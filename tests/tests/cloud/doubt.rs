@@ -26,6 +26,8 @@ pub(crate) async fn an_empty_list_stops_what_would_follow_from_it(mut rehearsal:
     rehearsal
         .simulator
         .fault(FaultRule::new(empty).on("GET", "/v2/droplets").always());
+    // Before, the droplet's environment may ask for it by id, and would rightly replace it.
+    until_lists_are_doubted(&rehearsal).await;
     rehearsal.simulator.destroy(gone).await;
     let since = rehearsal.simulator.journal_next();
     the_doubt_is_told(&rehearsal, &environments[0]).await;
@@ -55,6 +57,15 @@ pub(crate) async fn an_empty_list_stops_what_would_follow_from_it(mut rehearsal:
     })
     .await;
     assert_eq!(rehearsal.simulator.twins(0), []);
+}
+
+async fn until_lists_are_doubted(rehearsal: &Rehearsal) {
+    eventually("the lists of droplets to be doubted", || async {
+        let query = "select coalesce(withheld_reason, 'believed') from fleet_sweeps where kind = 'droplets'";
+        let verdict = rehearsal.rows.sql.must(query).await;
+        if verdict.contains("is empty") { Ok(()) } else { Err(verdict) }
+    })
+    .await;
 }
 
 /// By the row of whose droplet is gone, by its events, and by the commands.
