@@ -1,8 +1,9 @@
 //! Keeps a [`Store`] of a source's rows current, and wakes whoever works on them.
 //!
 //! Owns: when rows are read. One read fills the store; notifications keep it current, by fetches in batches of the keys that they
-//! name, or with a row that the source read along; and everything is read again after the connection that notifications come over was lost, when
-//! the source asks for it, when most of it has changed at once, and on a period. Must not: know what a row is or where it lives. Promises: a notification that is
+//! name, or with a row that the source read along; and everything is read again after the connection that notifications come over
+//! was lost, when the source asks for it, when most of it has changed at once, and on a period. Must not: know what a row is or
+//! where it lives. Promises: a notification that is
 //! lost costs latency, never correctness; a subscriber hears of every row that was added, changed or removed, and of all rows
 //! with each full read; a slow subscriber delays nobody.
 
