@@ -11,7 +11,6 @@ use sqlx::{
     error::BoxDynError,
     postgres::{PgArgumentBuffer, PgHasArrayType, PgTypeInfo, PgValueRef},
 };
-use std::sync::Arc;
 
 pub(crate) use jiff_sqlx::Timestamp as Time;
 
@@ -47,7 +46,7 @@ impl<T: Serialize> Encode<'_, Postgres> for Spelled<T> {
 
 /// A slug of DigitalOcean. There are a few dozen of them over all rows, so equal ones share their memory.
 #[derive(Clone, Debug)]
-pub(crate) struct Slug(pub(crate) Arc<str>);
+pub(crate) struct Slug(pub(crate) Word);
 
 impl Type<Postgres> for Slug {
     fn type_info() -> PgTypeInfo {
@@ -57,7 +56,7 @@ impl Type<Postgres> for Slug {
 
 impl Decode<'_, Postgres> for Slug {
     fn decode(value: PgValueRef<'_>) -> Result<Self, BoxDynError> {
-        Ok(Self(Word::new(value.as_str()?).into()))
+        Ok(Self(Word::new(value.as_str()?)))
     }
 }
 

@@ -1,8 +1,8 @@
 //! What a plan of the environment reconciler can do, one external effect each, and why. Owns: their vocabulary. Must not: do it.
 
 use fleet::Mark;
-use model::{DropletId, EnvironmentId, Explain, Explanation, IntentId, IntentOutcome};
-use std::{fmt, sync::Arc};
+use model::{DropletId, EnvironmentId, Explain, Explanation, IntentId, IntentOutcome, Word};
+use std::fmt;
 
 /// One effect. Each is safe to repeat.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,7 +77,7 @@ pub enum Change {
     /// Give it another size, with its disk as it is, so that it can be made smaller again. It has to be off.
     Resize {
         /// The size's slug.
-        size: Arc<str>,
+        size: Word,
     },
     /// Give it its name again.
     Rename,

@@ -81,7 +81,7 @@ pub fn with_failure(
 ) -> EnvironmentStatus {
     let (reason, message, generation) = (failure.reason(), failure.message(), row.generation);
     let message = match row.status.conditions.get(condition::RECONCILED) {
-        Some(said) if said.reason == reason && said.observed_generation == generation => said.message.clone(),
+        Some(said) if said.reason == reason && said.observed_generation == generation => said.message.to_string(),
         Some(_) | None => message.to_owned(),
     };
     if is_for_people(failure) {
@@ -187,7 +187,7 @@ impl<'a> Draft<'a> {
     pub(crate) fn condition(&mut self, kind: &str, status: ConditionStatus, reason: &str, message: &str) {
         let generation = self.row.generation;
         let same = self.status.conditions.get(kind).is_some_and(|old| {
-            old.status == status && old.reason == reason && old.message == message && old.observed_generation == generation
+            old.status == status && old.reason == reason && *old.message == *message && old.observed_generation == generation
         });
         if !same {
             let (now, conditions) = (self.now, &mut self.status.to_mut().conditions);

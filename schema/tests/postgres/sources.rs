@@ -93,7 +93,7 @@ async fn equal_slugs_are_held_once() {
             Subject::Tombstone(_) => panic!("a tombstone"),
         })
         .collect();
-    assert!(std::sync::Arc::ptr_eq(&specs[0].region, &specs[1].region));
+    assert!(std::ptr::eq(specs[0].region.as_str(), specs[1].region.as_str()));
 }
 
 #[tokio::test]

@@ -27,7 +27,7 @@ pub struct Condition {
     /// One upper-camel-case word for programs.
     pub reason: Word,
     /// A sentence for people; may be empty.
-    pub message: String,
+    pub message: Box<str>,
     /// When `status` last changed.
     pub last_transition_time: Timestamp,
     /// The generation of the specification that this speaks of.
@@ -86,7 +86,7 @@ impl Conditions {
         kind: &str,
         status: ConditionStatus,
         reason: &str,
-        message: impl Into<String>,
+        message: impl Into<Box<str>>,
         observed_generation: i64,
         now: Timestamp,
     ) {

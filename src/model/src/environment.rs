@@ -1,9 +1,9 @@
 //! `account_tool_environments`: one shared droplet of one user account.
 
-use crate::{Conditions, DropletId, EnvironmentId, UserId};
+use crate::{Conditions, DropletId, EnvironmentId, UserId, Word};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::{net::IpAddr, sync::Arc};
+use std::net::IpAddr;
 
 /// What the user wants of an environment (`desired_state`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -63,13 +63,13 @@ pub struct EnvironmentSpec {
     pub user_id: UserId,
     /// DigitalOcean region slug, such as `nyc3`. Fixed once a droplet exists.
     #[serde(rename = "region_slug")]
-    pub region: Arc<str>,
+    pub region: Word,
     /// DigitalOcean size slug, such as `s-1vcpu-1gb`. A change resizes in place.
     #[serde(rename = "size_slug")]
-    pub size: Arc<str>,
+    pub size: Word,
     /// DigitalOcean image slug, such as `ubuntu-22-04-x64`. Fixed once a droplet exists.
     #[serde(rename = "image_slug")]
-    pub image: Arc<str>,
+    pub image: Word,
     /// Droplet or none.
     pub desired_state: EnvironmentDesiredState,
     /// Observe, but change nothing.

@@ -3,9 +3,9 @@
 //! Owns: sharing the memory of equal words. Must not: be used for sentences or anything that names a row: those are as many as
 //! there are rows. Promises: behaves as the text that it is; sharing ends, rather than memory, when there are too many words.
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{
-    borrow::Cow,
+    borrow::{Borrow, Cow},
     collections::HashSet,
     fmt,
     ops::Deref,
@@ -17,37 +17,46 @@ const WORDS: usize = 4096;
 /// What is longer is no word.
 const LENGTH: usize = 64;
 
-/// Text that is held once, however many rows say it.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-#[serde(transparent)]
-pub struct Word(Arc<str>);
+/// Text that is held once, however many rows say it. It takes the room of one pointer.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Word(Arc<Text>);
+
+/// Its length is kept with it, and not in every [`Word`].
+#[derive(PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Text(Box<str>);
 
 impl Word {
     /// The shared copy of this text.
     pub fn new(text: &str) -> Self {
-        static KNOWN: LazyLock<RwLock<HashSet<Arc<str>>>> = LazyLock::new(RwLock::default);
+        static KNOWN: LazyLock<RwLock<HashSet<Word>>> = LazyLock::new(RwLock::default);
         if let Ok(known) = KNOWN.read()
             && let Some(shared) = known.get(text)
         {
-            return Self(Arc::clone(shared));
+            return shared.clone();
         }
-        let fresh: Arc<str> = text.into();
+        let fresh = Self(Arc::new(Text(text.into())));
         if text.len() <= LENGTH
             && let Ok(mut known) = KNOWN.write()
         {
             if let Some(shared) = known.get(text) {
-                return Self(Arc::clone(shared));
+                return shared.clone();
             }
             if known.len() < WORDS {
-                known.insert(Arc::clone(&fresh));
+                known.insert(fresh.clone());
             }
         }
-        Self(fresh)
+        fresh
     }
 
     /// The text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.0.0
+    }
+}
+
+impl Borrow<str> for Word {
+    fn borrow(&self) -> &str {
+        self
     }
 }
 
@@ -55,7 +64,7 @@ impl Deref for Word {
     type Target = str;
 
     fn deref(&self) -> &str {
-        &self.0
+        self.as_str()
     }
 }
 
@@ -77,12 +86,6 @@ impl From<&str> for Word {
     }
 }
 
-impl From<Word> for Arc<str> {
-    fn from(word: Word) -> Self {
-        word.0
-    }
-}
-
 impl PartialEq<str> for Word {
     fn eq(&self, other: &str) -> bool {
         **self == *other
@@ -92,6 +95,12 @@ impl PartialEq<str> for Word {
 impl PartialEq<&str> for Word {
     fn eq(&self, other: &&str) -> bool {
         **self == **other
+    }
+}
+
+impl Serialize for Word {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self)
     }
 }
 

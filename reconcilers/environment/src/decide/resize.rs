@@ -152,7 +152,7 @@ fn refused(scene: &Scene<'_>, row: &Environment, kept: &Droplet, draft: &mut Dra
     };
     Some(Resize {
         requeue: Some(left),
-        ..given_up(reason, said.message.clone(), draft)
+        ..given_up(reason, said.message.to_string(), draft)
     })
 }
 
@@ -174,7 +174,7 @@ fn step(scene: &Scene<'_>, row: &Environment, kept: &Droplet, begun: Option<&Con
         _ if kept.locked => (None, None),
         DropletState::Active => stop(scene, row, kept, begun.is_some(), draft),
         DropletState::Off => {
-            let size = std::sync::Arc::clone(&row.spec.size);
+            let size = row.spec.size.clone();
             (scene.change(kept.id, Change::Resize { size }, differs(row, kept)), None)
         }
         DropletState::New | DropletState::Archived => (None, None),

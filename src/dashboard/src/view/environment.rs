@@ -100,7 +100,7 @@ impl InstanceView {
     fn new(row: &Instance, now: Timestamp) -> Self {
         let detail = |key: &str| row.status.runtime_details.get(key);
         let ready = row.status.conditions.get("Ready").filter(|ready| is_open(ready));
-        let said = ready.map(|ready| ready.message.clone());
+        let said = ready.map(|ready| ready.message.to_string());
         Self {
             name: row.spec.instance_name.clone().unwrap_or_else(|| row.id.to_string()),
             phase: spelled(row.status.phase),
@@ -126,7 +126,7 @@ impl ConditionView {
                 ConditionStatus::Unknown => "busy",
             },
             reason: condition.reason.to_string(),
-            message: condition.message.clone(),
+            message: condition.message.to_string(),
             since: span(condition.last_transition_time, now),
         }
     }

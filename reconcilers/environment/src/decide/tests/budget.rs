@@ -11,7 +11,7 @@ use runtime::Error;
 /// What the row says of the budget.
 fn said(world: &World) -> (ConditionStatus, String) {
     let condition = world.row().status.conditions.get(condition::BUDGET_AVAILABLE).unwrap();
-    (condition.status, condition.message.clone())
+    (condition.status, condition.message.to_string())
 }
 
 fn epoch(world: &World) -> i64 {

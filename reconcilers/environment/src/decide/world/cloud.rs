@@ -56,7 +56,7 @@ impl Real {
             Change::Shutdown if !shutdowns_work => {}
             Change::Shutdown | Change::PowerOff => self.droplet.state = DropletState::Off,
             Change::Resize { .. } if resizes == Resizes::Fail => return true,
-            Change::Resize { size } => self.droplet.size = size.as_ref().into(),
+            Change::Resize { size } => self.droplet.size = size.clone(),
             Change::Rename => self.droplet.named = true,
             Change::Tag(_) | Change::TagIntent(_) | Change::AssignProject => {}
         }

@@ -141,7 +141,7 @@ impl World {
                 }
                 let intent = self.outbox.take(environment).expect("a create without permission");
                 let id = self.place(Some(intent.id), true);
-                let size = self.row().spec.size.as_ref().into();
+                let size = self.row().spec.size.clone();
                 self.cloud.last_mut().unwrap().droplet.size = size;
                 self.outbox.ended(intent, Sending::Sent, moment);
                 self.created += 1;

@@ -56,7 +56,7 @@ impl Page {
                 crate::commands::get::spelled(&condition.status),
                 age(condition.last_transition_time, now),
                 condition.reason.to_string(),
-                condition.message.clone(),
+                condition.message.to_string(),
             ]
         });
         let titles: &[&str] = &["TYPE", "STATUS", "SINCE", "REASON", "MESSAGE"];

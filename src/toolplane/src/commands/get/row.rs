@@ -167,7 +167,7 @@ fn ready(conditions: &Conditions, observed_generation: i64, generation: i64) -> 
 
 /// Why it is in an error, else what stands in the way.
 fn message(error: Option<&str>, conditions: &Conditions) -> String {
-    let blocker = || conditions.blocker().map(|blocker| blocker.message.clone());
+    let blocker = || conditions.blocker().map(|blocker| blocker.message.to_string());
     let text = error.map(str::to_owned).or_else(blocker);
     or_dash(text.filter(|text| !text.is_empty()))
 }
