@@ -4,8 +4,11 @@
 //! Owns: which droplet has an agent, and what is said on the wire. Must not: know what a tool is; the [`Machine`] does. Promises: an
 //! agent lives as long as its droplet is on, and has the same key when that is switched on again.
 
+pub mod droplet;
 mod obedient;
+pub mod prober;
 
+pub use droplet::Droplet;
 pub use obedient::Obedient;
 
 use agent_api::{

@@ -1,6 +1,7 @@
 //! One life of an environment, from its creation on, with crashes in it.
 
 use crate::{
+    passes::Passes,
     scenario::Scenario,
     witness::{Crash, Crasher, Point},
     world::{RESYNC, World},
@@ -19,8 +20,10 @@ const GLANCE: Duration = Duration::from_millis(10);
 const LOOK: Duration = Duration::from_millis(100);
 /// For how many sweeps nothing may be changed before the end counts as reached: what follows from it are events and statuses.
 const SETTLING: u32 = 4;
-/// How many passes have to find nothing to do.
+/// How many passes of each kind have to find nothing to do.
 const PASSES: u32 = 10;
+/// What looks at an environment again and again, for as long as there is one.
+const KINDS: [&str; 3] = ["environment", "firewall", "instance"];
 /// How many requests one sweep makes, of an account as small as this.
 const REQUESTS_A_SWEEP: u64 = 2;
 
@@ -30,8 +33,8 @@ pub(crate) struct Step {
     /// The first strikes the replica that runs when the scenario begins, each other one the replica that is started after the crash
     /// before.
     pub(crate) crashes: Vec<Crash>,
-    /// Whether the rest after it is looked at.
-    pub(crate) checked: bool,
+    /// Whether it is only on the way to another one, and nothing has to be looked at or made harder.
+    pub(crate) passing: bool,
 }
 
 /// What one scenario of a life came to.
@@ -49,8 +52,8 @@ pub(crate) struct Played {
 }
 
 /// Lives until all steps have been taken, or one has failed.
-pub(crate) async fn live(steps: Vec<Step>) -> Vec<Played> {
-    let mut world = World::new().await.expect("a world can be made");
+pub(crate) async fn live(steps: Vec<Step>, passes: Arc<Passes>) -> Vec<Played> {
+    let mut world = World::new(passes).await.expect("a world can be made");
     let mut all = Vec::new();
     for step in steps {
         let played = play(&mut world, step).await;
@@ -69,9 +72,10 @@ async fn play(world: &mut World, step: Step) -> Played {
     let Step {
         scenario,
         crashes,
-        checked,
+        passing,
     } = step;
     world.forget_the_dead();
+    world.hide_new_droplets(!passing);
     let mut ahead = crashes.iter().cloned();
     let first = ahead.next();
     if scenario == Scenario::Create {
@@ -84,7 +88,10 @@ async fn play(world: &mut World, step: Step) -> Played {
     let mut struck = 0;
     let mut outcome = converge(world, scenario, &mut ahead, &mut struck).await;
     let points = world.witness.points();
-    if outcome.is_ok() && checked {
+    if outcome.is_ok() {
+        outcome = world.nothing_forbidden();
+    }
+    if outcome.is_ok() && !passing {
         outcome = rest(world, scenario).await;
     }
     Played {
@@ -178,6 +185,25 @@ async fn sweeps(world: &World, count: u32) -> Result<(), String> {
     Ok(())
 }
 
+/// Waits for so many whole passes of each kind, if there is something left to look at.
+async fn passes(world: &World, count: u32) -> Result<(), String> {
+    if world.record().await.is_none() {
+        return Ok(());
+    }
+    // The first one to end may have begun before.
+    let enough = KINDS.map(|kind| (kind, world.passes.of(kind) + u64::from(count) + 1));
+    let began = Instant::now();
+    for (kind, enough) in enough {
+        while world.passes.of(kind) < enough {
+            if began.elapsed() > PATIENCE {
+                return Err(format!("there are no passes of kind {kind} any more"));
+            }
+            tokio::time::sleep(GLANCE).await;
+        }
+    }
+    Ok(())
+}
+
 /// All is well: ten passes later it still is, and nothing was done for it.
 async fn rest(world: &World, scenario: Scenario) -> Result<(), String> {
     let witness: &Crasher = &world.witness;
@@ -186,6 +212,7 @@ async fn rest(world: &World, scenario: Scenario) -> Result<(), String> {
     let journal = world.simulator.journal(0).len();
     let row = world.row().await;
     sweeps(world, PASSES).await?;
+    passes(world, PASSES).await?;
     let requests = world.simulator.journal(0).split_off(journal);
     let changes = witness.violations();
     if !requests.is_empty() || !changes.is_empty() {

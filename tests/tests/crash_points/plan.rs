@@ -164,7 +164,7 @@ fn whole_life(mut crashes: BTreeMap<Scenario, Vec<Crash>>) -> Vec<Step> {
         let crashes = crashes.remove(&scenario);
         Step {
             scenario,
-            checked: crashes.is_some(),
+            passing: crashes.is_none(),
             crashes: crashes.unwrap_or_default(),
         }
     };
@@ -198,7 +198,7 @@ pub(crate) fn short_lives(planned: Vec<Planned>) -> Vec<Vec<Step>> {
 fn step(scenario: Scenario, crashes: Option<Vec<Crash>>) -> Step {
     Step {
         scenario,
-        checked: crashes.is_some(),
+        passing: crashes.is_none(),
         crashes: crashes.unwrap_or_default(),
     }
 }

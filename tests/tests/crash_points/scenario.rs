@@ -1,10 +1,10 @@
 //! What users do and what happens to droplets, and what has to be true in the end, whatever crashed in between.
 
-use crate::world::World;
+use crate::{watch::another, world::World};
 use agent_api::TOOL_PORTS;
 use digitalocean::{DropletAction, InboundRule, Ports, Resource};
 use model::{ConditionStatus, EnvironmentDesiredState, EnvironmentPhase, InstanceDesiredState, InstancePhase, tags};
-use simulator::What;
+use simulator::{Touched, What};
 use std::fmt;
 
 /// What the droplet is resized to.
@@ -29,6 +29,10 @@ pub(crate) enum Scenario {
     DriftOff,
     /// Somebody destroys the droplet.
     DriftGone,
+    /// The environment is disabled, and another installation takes the droplet over in the moment in which it is to be deleted.
+    Taken,
+    /// The droplet is given back, and the environment enabled again.
+    Back,
     /// The environment is disabled.
     Delete,
     /// And enabled again.
@@ -42,7 +46,7 @@ pub(crate) enum Scenario {
 }
 
 impl Scenario {
-    pub(crate) const LIFE: [Self; 13] = [
+    pub(crate) const LIFE: [Self; 15] = [
         Self::Create,
         Self::Add,
         Self::Upgrade,
@@ -51,6 +55,8 @@ impl Scenario {
         Self::DriftRenamed,
         Self::DriftOff,
         Self::DriftGone,
+        Self::Taken,
+        Self::Back,
         Self::Delete,
         Self::Enable,
         Self::Remove,
@@ -58,10 +64,31 @@ impl Scenario {
         Self::Tombstone,
     ];
 
+    /// Whether the environment has the same droplet in the end as in the beginning.
+    fn keeps_droplet(self) -> bool {
+        match self {
+            Self::Create | Self::DriftGone | Self::Delete | Self::Enable | Self::Tombstone => false,
+            Self::Add
+            | Self::Upgrade
+            | Self::Resize
+            | Self::DriftUntagged
+            | Self::DriftRenamed
+            | Self::DriftOff
+            | Self::Taken
+            | Self::Back
+            | Self::Remove
+            | Self::Return => true,
+        }
+    }
+
     /// Does what the scenario begins with.
     pub(crate) async fn begin(self, world: &mut World) {
+        world.kept = self.keeps_droplet().then(|| world.droplets()[0].id);
         match self {
-            Self::Create => world.want(|_| ()).await,
+            Self::Create => {
+                world.want(|_| ()).await;
+                world.settle_namesake().await;
+            }
             Self::Add => {
                 world.tool = Some("1");
                 world.want_tool(|_| ()).await;
@@ -112,16 +139,16 @@ impl Scenario {
                     .want_tool(|tool| tool.desired_state = InstanceDesiredState::Running)
                     .await;
             }
-            Self::Delete => {
-                world
-                    .want(|environment| environment.desired_state = EnvironmentDesiredState::Deleted)
-                    .await;
+            Self::Taken => {
+                world.watch.covet(world.droplets()[0].id);
+                world.want_state(EnvironmentDesiredState::Deleted).await;
             }
-            Self::Enable => {
-                world
-                    .want(|environment| environment.desired_state = EnvironmentDesiredState::Active)
-                    .await;
+            Self::Back => {
+                world.watch.give_back(world.droplets()[0].id).await;
+                world.want_state(EnvironmentDesiredState::Active).await;
             }
+            Self::Delete => world.want_state(EnvironmentDesiredState::Deleted).await,
+            Self::Enable => world.want_state(EnvironmentDesiredState::Active).await,
             Self::Tombstone => world.delete_row().await,
         }
     }
@@ -129,6 +156,9 @@ impl Scenario {
     /// Whether everything is as it has to be in the end, or what is not.
     pub(crate) async fn reached(self, world: &World) -> Result<(), String> {
         let droplets = world.droplets();
+        if let Some(kept) = world.kept {
+            expect("the droplet", droplets.first().map(|droplet| droplet.id), Some(kept))?;
+        }
         match self {
             Self::Create
             | Self::Add
@@ -138,6 +168,7 @@ impl Scenario {
             | Self::DriftRenamed
             | Self::DriftOff
             | Self::DriftGone
+            | Self::Back
             | Self::Enable
             | Self::Remove
             | Self::Return => {
@@ -149,6 +180,7 @@ impl Scenario {
                 }
                 ports(world, usize::from(world.tool.is_some())).await
             }
+            Self::Taken => taken(world, &droplets).await,
             Self::Delete => {
                 let row = world.row().await.ok_or("there is no row")?;
                 expect("phase", row.status.phase, EnvironmentPhase::Deleted)?;
@@ -166,8 +198,9 @@ impl Scenario {
 
     /// What must never have happened.
     pub(crate) async fn audit(self, world: &World) -> Result<(), String> {
+        world.nothing_forbidden()?;
         let foreign = world.foreign.iter().map(|droplet| droplet.id);
-        let known = world.simulator.droplets();
+        let known = world.account();
         for droplet in &world.foreign {
             if !known.contains(droplet) {
                 return Err(format!("the foreign droplet {} was touched", droplet.id));
@@ -180,6 +213,13 @@ impl Scenario {
             }
         }
         let foreign: Vec<u64> = foreign.collect();
+        let is_theirs = |touched: &Touched| match touched.kind {
+            simulator::Resource::Droplet => foreign.iter().any(|id| id.to_string() == touched.id),
+            simulator::Resource::Firewall => world.foreign_firewalls.iter().any(|firewall| firewall.name == touched.name),
+        };
+        if let Some(entry) = world.simulator.foreign(world.settled, |touched| !is_theirs(touched)).first() {
+            return Err(format!("what is not ours was spoken of: {:?}", entry.what));
+        }
         for entry in world.simulator.journal(0) {
             if let What::Twins { droplets, .. } = &entry.what
                 && droplets.iter().filter(|droplet| !foreign.contains(droplet)).count() > 1
@@ -202,6 +242,8 @@ impl fmt::Display for Scenario {
             Self::DriftRenamed => "drift-renamed",
             Self::DriftOff => "drift-off",
             Self::DriftGone => "drift-gone",
+            Self::Taken => "taken",
+            Self::Back => "back",
             Self::Delete => "delete",
             Self::Enable => "enable",
             Self::Remove => "remove",
@@ -244,6 +286,21 @@ async fn active(world: &World, droplets: &[simulator::DropletInfo]) -> Result<()
     let intent = record.intent.ok_or("there is no intent")?;
     expect("outcome", intent.outcome, Some(model::IntentOutcome::Adopted))?;
     expect("intent's droplet", intent.droplet_id.map(|id| id.0), Some(droplet.id))
+}
+
+/// The environment's droplet is another's, stays as it is, and the row says why.
+async fn taken(world: &World, droplets: &[simulator::DropletInfo]) -> Result<(), String> {
+    let [droplet] = droplets else {
+        return Err(format!("droplets: {droplets:?}"));
+    };
+    let row = world.row().await.ok_or("there is no row")?;
+    expect("droplet", droplet.status.as_str(), "active")?;
+    let theirs = tags::installation(&another());
+    expect("taken over", droplet.tags.contains(&theirs), true)?;
+    expect("phase", row.status.phase, EnvironmentPhase::ErrorDeletion)?;
+    expect("recorded droplet", row.status.droplet_id.map(|id| id.0), Some(droplet.id))?;
+    expect("observed generation", row.status.observed_generation, row.generation)?;
+    ports(world, 0).await
 }
 
 async fn tool(world: &World, phase: InstancePhase, version: Option<&str>) -> Result<(), String> {

@@ -3,21 +3,29 @@
 //!
 //! Owns: starting and killing replicas, the user's edits, and looking. Must not: judge; `scenario.rs` does.
 
-use crate::witness::{Crash, Crasher};
+use crate::{
+    passes::Passes,
+    watch::{Watch, another},
+    witness::{Crash, Crasher},
+};
 use agent_api::MasterKey;
 use api::AgentBinary;
 use control_plane::{Connections, Listeners, Replica, ReplicaConfig};
 use digitalocean::{Budget, BudgetConfig, DropletCreate, FirewallSpec, ImageRef, OutboundRule, Peers, Ports, Protocol};
 use e2e::{
-    model_agent::{Installation, Machines, Obedient},
+    model_agent::{
+        Droplet, Installation, Machines,
+        droplet::Truth,
+        prober::{Prober, Seen},
+    },
     sql::Sql,
 };
 use effects::Effects;
 use firewall_reconciler::Sources;
 use jiff::SignedDuration;
 use model::{
-    CatalogEntry, CatalogId, Environment, EnvironmentId, EnvironmentRecord, EnvironmentSpec, InstallationId, InstanceSpec,
-    UserId, record::Subject, tags,
+    CatalogEntry, CatalogId, Environment, EnvironmentDesiredState, EnvironmentId, EnvironmentRecord, EnvironmentSpec,
+    InstallationId, InstanceSpec, UserId, record::Subject, tags,
 };
 use runtime::Backoff;
 use schema::{ConnectOptions, Database, Role};
@@ -44,6 +52,15 @@ const LEASE: Duration = Duration::from_secs(1);
 pub(crate) const RESYNC: Duration = Duration::from_millis(40);
 /// From one sweep to the next.
 const SWEEP: Duration = Duration::from_millis(40);
+/// For how many milliseconds DigitalOcean hides a new droplet: so many that a replica which is started after a crash holds the leases
+/// and looks while the droplet is still hidden.
+const HIDDEN: u64 = 2_500;
+/// For how long a replica takes a droplet that it does not see for one that may be hidden.
+const LAG_WINDOW: SignedDuration = SignedDuration::from_millis(4_000);
+/// The ports that the tool ever has.
+const PORTS: std::ops::Range<u16> = 31_000..31_004;
+/// Between two rounds of the prober.
+const PROBE: Duration = Duration::from_millis(5);
 /// Who has the tool.
 const USER: UserId = UserId(Uuid::from_u128(0xa11ce));
 /// What everyone's tool is.
@@ -61,7 +78,13 @@ pub(crate) struct World {
     /// What is in the account and none of ours.
     pub(crate) foreign: Vec<DropletInfo>,
     pub(crate) foreign_firewalls: Vec<FirewallSpec>,
+    /// Where the simulator's journal was when all of that was there.
+    pub(crate) settled: u64,
     pub(crate) witness: Arc<Crasher>,
+    pub(crate) watch: Arc<Watch>,
+    /// What the prober saw of the tool's port.
+    pub(crate) seen: Seen,
+    pub(crate) passes: Arc<Passes>,
     /// Of replicas that have died since the scenario began.
     dead: Vec<Arc<Crasher>>,
     replica: Option<Replica>,
@@ -75,15 +98,18 @@ pub(crate) struct World {
     installation: Installation,
     binary: AgentBinary,
     environment: Option<EnvironmentId>,
+    /// The droplet that has to be there in the end, where another one would not do.
+    pub(crate) kept: Option<u64>,
     /// The version of the tool that should run, if it should.
     pub(crate) tool: Option<&'static str>,
     _agents: AbortOnDropHandle<()>,
+    _prober: AbortOnDropHandle<()>,
     _folder: tempfile::TempDir,
 }
 
 impl World {
     /// An installation without rows, and without a replica.
-    pub(crate) async fn new() -> Result<Self, Failure> {
+    pub(crate) async fn new(passes: Arc<Passes>) -> Result<Self, Failure> {
         let folder = tempfile::Builder::new().prefix("toolplane-crash-").tempdir()?;
         let database_url = cluster::testing::database::<Failure, _>(prepare).await?;
         let simulator = Arc::new(simulator(folder.path()).await?);
@@ -95,18 +121,33 @@ impl World {
             master_key: MasterKey::generate()?,
             backend_url: format!("https://{}", listener.local_addr()?).parse()?,
         };
-        let droplets = Arc::clone(&simulator);
-        let machines = Machines::default();
-        let agents = machines.run(installation.clone(), move || droplets.droplets(), |_, _| Obedient::default());
+        let (truth, droplets) = (Truth::default(), Arc::clone(&simulator));
+        let told = truth.clone();
+        let agents = Machines::default().run(
+            installation.clone(),
+            move || droplets.droplets(),
+            move |droplet, environment| Droplet::new(droplet, environment, told.clone()),
+        );
+        let seen = Seen::default();
+        let prober = Prober {
+            firewalls: format!("toolplane-{}-", installation.id),
+            ports: PORTS,
+            pause: PROBE,
+        };
+        let prober = prober.run(Arc::clone(&simulator), truth, seen.clone());
         let options = |role| ConnectOptions {
             max_connections: 1,
             ..ConnectOptions::new(database_url.clone().into(), Some(role))
         };
         let mut world = Self {
+            watch: Watch::new(Arc::clone(&simulator), cloud.clone(), installation.id.clone()),
+            seen,
+            passes,
             simulator,
             cloud,
             foreign: Vec::new(),
             foreign_firewalls: Vec::new(),
+            settled: 0,
             witness: Crasher::new(),
             dead: Vec::new(),
             replica: None,
@@ -119,8 +160,10 @@ impl World {
             // Nobody downloads it: droplets run model agents.
             binary: AgentBinary::open(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml").into()).await?,
             environment: None,
+            kept: None,
             tool: None,
             _agents: AbortOnDropHandle::new(tokio::spawn(agents)),
+            _prober: AbortOnDropHandle::new(tokio::spawn(prober)),
             _folder: folder,
         };
         world.settle_others().await?;
@@ -131,7 +174,7 @@ impl World {
     async fn settle_others(&mut self) -> Result<(), Failure> {
         let theirs = [
             tags::TOOLPLANE.to_owned(),
-            tags::installation(&"another".parse::<InstallationId>()?),
+            tags::installation(&another()),
             tags::environment(EnvironmentId::random()),
         ];
         for tags in [Vec::new(), theirs.to_vec()] {
@@ -152,11 +195,36 @@ impl World {
             tags: Vec::new(),
         };
         self.foreign_firewalls = vec![self.cloud.firewall_create(&firewall).await?.spec];
+        self.all_active().await;
+        self.foreign = self.account();
+        self.settled = self.simulator.journal_next();
+        Ok(())
+    }
+
+    /// From now on DigitalOcean hides new droplets for a while, or shows them at once.
+    pub(crate) fn hide_new_droplets(&self, hidden: bool) {
+        self.simulator
+            .configure(|settings| settings.hide_after_create_ms = if hidden { HIDDEN } else { 0 });
+    }
+
+    async fn all_active(&self) {
         while self.simulator.droplets().iter().any(|droplet| droplet.status != "active") {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        self.foreign = self.simulator.droplets();
-        Ok(())
+    }
+
+    /// Another installation's droplet has the name and the tag of our environment, as the copy of a database makes it.
+    pub(crate) async fn settle_namesake(&mut self) {
+        let id = self.id();
+        let tags = [
+            tags::TOOLPLANE.to_owned(),
+            tags::installation(&another()),
+            tags::environment(id),
+        ];
+        let namesake = droplet(&tags::droplet_name(id), tags.to_vec());
+        self.cloud.droplet_create(&namesake).await.unwrap();
+        self.all_active().await;
+        self.foreign = self.account();
     }
 
     /// Starts a replica that dies as told.
@@ -169,7 +237,8 @@ impl World {
             api: self.listener.try_clone().unwrap(),
             operators: None,
         };
-        let starting = Replica::start(self.config(Effects::witnessed(witness.clone())), listeners);
+        let watched = self.watch.over(witness.clone());
+        let starting = Replica::start(self.config(Effects::witnessed(watched)), listeners);
         tokio::select! {
             started = starting => self.replica = Some(started.unwrap()),
             () = witness.crashed() => {}
@@ -238,9 +307,29 @@ impl World {
         }
     }
 
+    /// What did not hold at some moment of the life.
+    pub(crate) fn nothing_forbidden(&self) -> Result<(), String> {
+        let mut violations = self.watch.violations();
+        violations.extend(self.seen.lock().violations.iter().cloned());
+        if violations.is_empty() {
+            Ok(())
+        } else {
+            Err(violations.join("; "))
+        }
+    }
+
+    /// Every droplet in the account, whether or not it can be seen already.
+    pub(crate) fn account(&self) -> Vec<DropletInfo> {
+        let visible = |droplet| DropletInfo {
+            hidden: false,
+            ..droplet
+        };
+        self.simulator.droplets().into_iter().map(visible).collect()
+    }
+
     /// Everything in the account that is not foreign.
     pub(crate) fn droplets(&self) -> Vec<DropletInfo> {
-        let mut droplets = self.simulator.droplets();
+        let mut droplets = self.account();
         droplets.retain(|droplet| self.foreign.iter().all(|foreign| foreign.id != droplet.id));
         droplets
     }
@@ -252,6 +341,11 @@ impl World {
         change(&mut spec);
         let (id, _) = self.service.apply_environment(&spec).await.unwrap();
         self.environment = Some(id);
+    }
+
+    /// The user enables or disables the environment.
+    pub(crate) async fn want_state(&mut self, state: EnvironmentDesiredState) {
+        self.want(|environment| environment.desired_state = state).await;
     }
 
     /// The user wants this of the tool.
@@ -305,11 +399,12 @@ impl World {
                 max: Duration::from_millis(400),
             },
             environment: environment_reconciler::Policy {
-                lag_window: milliseconds(800),
+                lag_window: LAG_WINDOW,
                 fleet_max_age: milliseconds(5_000),
                 // Agents report more often; on a busy machine none should seem to be silent.
                 heartbeat: milliseconds(5_000),
-                stop_deadline: milliseconds(2_000),
+                // A port that is late excuses a tool that stops behind it; here nothing is to be excused, a crash included.
+                stop_deadline: milliseconds(60_000),
                 launch_deadline: milliseconds(60_000),
                 shutdown_deadline: milliseconds(500),
                 change_retry: milliseconds(500),
@@ -350,7 +445,7 @@ async fn simulator(folder: &Path) -> Result<simulator::Handle, simulator::Error>
     settings.boot_ms = 60;
     settings.action_ms = 40;
     settings.delete_ms = 60;
-    settings.firewall_ms = 20;
+    settings.firewall_ms = 40;
     settings.requests_per_minute = 1_000_000;
     settings.requests_per_hour = 1_000_000;
     Simulator::start(config).await

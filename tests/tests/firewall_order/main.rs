@@ -7,19 +7,12 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod machine;
 mod world;
 
-use machine::Truth;
+use e2e::model_agent::prober::{Prober, Seen};
 use model::EnvironmentId;
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use simulator::{Connection, Protocol};
-use std::{
-    collections::HashSet,
-    net::{IpAddr, Ipv4Addr},
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 use tokio_util::task::AbortOnDropHandle;
 use world::World;
 
@@ -36,60 +29,11 @@ fn transitions() -> usize {
 /// The ports that the few tools of an environment ever have.
 const PORTS: std::ops::Range<u16> = 31_000..31_016;
 
-/// What the prober saw.
-#[derive(Default)]
-struct Seen {
-    open: HashSet<(u64, u16)>,
-    opened: usize,
-    closed: usize,
-    probes: usize,
-    violations: Vec<String>,
-}
-
-/// Asks, as fast as it can, for every port of every droplet.
-async fn probe(simulator: Arc<simulator::Handle>, installation: String, truth: Truth, seen: Arc<Mutex<Seen>>) {
-    loop {
-        for droplet in simulator.droplets() {
-            for port in PORTS {
-                let before = truth.get(droplet.id, port);
-                let connection = Connection {
-                    droplet: droplet.id,
-                    port,
-                    protocol: Protocol::Tcp,
-                    from: IpAddr::V4(Ipv4Addr::LOCALHOST),
-                };
-                let passage = simulator.connection(&connection);
-                let by = passage.and_then(|passage| passage.by);
-                let open = by.is_some_and(|by| by.starts_with(&installation));
-                let after = truth.get(droplet.id, port);
-                let mut seen = seen.lock().unwrap();
-                seen.probes += 1;
-                let known = seen.open.contains(&(droplet.id, port));
-                if open && !known {
-                    seen.open.insert((droplet.id, port));
-                    seen.opened += 1;
-                } else if !open && known {
-                    seen.open.remove(&(droplet.id, port));
-                    seen.closed += 1;
-                }
-                // The same twice: the tool was not ready in the whole time between.
-                if open && !before.0 && before == after && seen.violations.len() < 10 {
-                    let (id, change) = (droplet.id, before.1);
-                    seen.violations.push(format!(
-                        "droplet {id} lets port {port} in, and its tool is not ready (change {change})"
-                    ));
-                }
-            }
-        }
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-}
-
 /// A world in which everything is open, under a prober, and the seed of what will happen in it.
 struct Stage {
     world: Arc<World>,
     environments: Vec<EnvironmentId>,
-    seen: Arc<Mutex<Seen>>,
+    seen: Seen,
     seed: u64,
     _prober: AbortOnDropHandle<()>,
 }
@@ -102,9 +46,13 @@ impl Stage {
         let seed: u64 = asked.unwrap_or_else(|| rand::rng().random());
         println!("TOOLPLANE_SEED={seed}");
         let world = Arc::new(World::start().await.unwrap());
-        let sightings = Arc::new(Mutex::new(Seen::default()));
-        let name = format!("toolplane-{}-", world.installation());
-        let prober = probe(world.simulator.clone(), name, world.truth.clone(), sightings.clone());
+        let sightings = Seen::default();
+        let prober = Prober {
+            firewalls: format!("toolplane-{}-", world.installation()),
+            ports: PORTS,
+            pause: Duration::from_millis(1),
+        };
+        let prober = prober.run(world.simulator.clone(), world.truth.clone(), sightings.clone());
         let prober = AbortOnDropHandle::new(tokio::spawn(prober));
         let environments = futures::future::join_all((0..ENVIRONMENTS).map(|_| world.add_environment())).await;
         for id in &environments {
@@ -151,7 +99,7 @@ async fn no_port_is_open_before_its_tool_is_ready_or_after_it_was_stopped() {
     }
     world.delete_all().await;
     world.nothing_left().await;
-    let seen = stage.seen.lock().unwrap();
+    let seen = stage.seen.lock();
     println!("{} probes; opened {}, closed {}", seen.probes, seen.opened, seen.closed);
     assert_eq!(seen.violations, Vec::<String>::new(), "TOOLPLANE_SEED={}", stage.seed);
     assert!(
@@ -169,7 +117,7 @@ async fn without_the_record_the_prober_sees_ports_open_behind_stopped_tools() {
     stage.world.forget_what_may_be_open().await;
     for round in 0..100 {
         stage.changes(1, round).await;
-        if !stage.seen.lock().unwrap().violations.is_empty() {
+        if !stage.seen.lock().violations.is_empty() {
             return;
         }
     }

@@ -2,14 +2,16 @@
 //!
 //! Owns: starting, changing at random, and waiting. Must not: judge what the prober saw.
 
-use crate::machine::{self, Droplet, Truth};
 use agent_api::MasterKey;
 use api::AgentBinary;
 use control_plane::{Connections, Listeners, Replica, ReplicaConfig};
 use digitalocean::{Budget, BudgetConfig, FirewallRules, InboundRule, Peers, Ports};
 use e2e::{
     eventually,
-    model_agent::{Installation, Machines},
+    model_agent::{
+        Installation, Machines,
+        droplet::{self, Droplet, Truth},
+    },
     sql::Sql,
 };
 use effects::Effects;
@@ -173,7 +175,7 @@ impl World {
             }
             68..70 => self.edit(id, EnvironmentDesiredState::Deleted).await,
             70..76 => self.edit(id, EnvironmentDesiredState::Active).await,
-            76..86 => machine::crash(&self.machines, id),
+            76..86 => droplet::crash(&self.machines, id),
             86..88 => self.destroy(id).await,
             88..92 => self.edit_firewall(id).await,
             92..96 => self.detach_firewall(id).await,
@@ -287,7 +289,7 @@ impl World {
     /// Waits until all tools of the environment run, and each can be reached.
     pub(crate) async fn all_open(&self, id: EnvironmentId) {
         eventually(&format!("the tools of {id} can be reached"), async || {
-            let ready = machine::ready(&self.machines, id);
+            let ready = droplet::ready(&self.machines, id);
             let reached = ready.iter().filter(|(droplet, port)| self.reached(*droplet, *port)).count();
             if reached == TOOLS && ready.len() == TOOLS {
                 Ok(())

@@ -1,10 +1,10 @@
-//! What runs on the droplets: tools that take their time to start, are replaced, and crash.
+//! A machine whose tools take their time to start, are replaced, and crash.
 //!
 //! Owns: the truth about every tool. Must not: know firewalls. Promises: a port counts as allowed from the moment its tool is
 //! ready for the first time after Toolplane had it started, until the moment at which Toolplane has it stopped, replaced or
 //! removed; a crash, which nobody ordered, changes nothing about that.
 
-use e2e::model_agent::{Machine, Machines};
+use super::{Machine, Machines};
 use model::{DesiredInstance, DesiredSet, EnvironmentId, InstanceId, InstanceReport, InstanceState, Stamp, desired::RunState};
 use rand::Rng;
 use std::{
@@ -22,10 +22,11 @@ type Allowed = (bool, u64);
 
 /// Which port on which droplet is allowed to be open.
 #[derive(Clone, Default)]
-pub(crate) struct Truth(Arc<Mutex<HashMap<(u64, u16), Allowed>>>);
+pub struct Truth(Arc<Mutex<HashMap<(u64, u16), Allowed>>>);
 
 impl Truth {
-    pub(crate) fn get(&self, droplet: u64, port: u16) -> Allowed {
+    /// Whether a port may be open now, and how often that has changed.
+    pub fn get(&self, droplet: u64, port: u16) -> Allowed {
         self.lock().get(&(droplet, port)).copied().unwrap_or_default()
     }
 
@@ -43,21 +44,21 @@ impl Truth {
 }
 
 /// Crashes a ready tool of an environment, if it has one.
-pub(crate) fn crash(machines: &Machines<Droplet>, environment: EnvironmentId) {
+pub fn crash(machines: &Machines<Droplet>, environment: EnvironmentId) {
     for machine in machines.all().iter().filter(|machine| machine.environment == environment) {
         machine.crash();
     }
 }
 
 /// The ports of an environment's tools that are ready, with their droplet.
-pub(crate) fn ready(machines: &Machines<Droplet>, environment: EnvironmentId) -> Vec<(u64, u16)> {
+pub fn ready(machines: &Machines<Droplet>, environment: EnvironmentId) -> Vec<(u64, u16)> {
     let machines = machines.all();
     let own = machines.iter().filter(|machine| machine.environment == environment);
     own.flat_map(|machine| machine.ready()).collect()
 }
 
 /// One droplet's containers.
-pub(crate) struct Droplet {
+pub struct Droplet {
     id: u64,
     environment: EnvironmentId,
     truth: Truth,
@@ -88,7 +89,8 @@ enum Life {
 }
 
 impl Droplet {
-    pub(crate) fn new(id: u64, environment: EnvironmentId, truth: Truth) -> Self {
+    /// Without tools. Which ports may be open is told to `truth`.
+    pub fn new(id: u64, environment: EnvironmentId, truth: Truth) -> Self {
         Self {
             id,
             environment,
