@@ -13,6 +13,8 @@
 //! at most, and add up to all shards; the older ones have the larger ones. Whoever holds more than its share lets no new pass begin on
 //! what is too much, waits for those that act, and gives it back. Whoever holds less takes what is free.
 //!
+//! With every renewal a replica learns what time it is there, so that what it decides by the time of day does not depend on its machine's.
+//!
 //! A holder that was stopped for a while finds its writes refused: the epoch has risen, or the lease has expired. When it wins a shard
 //! again, the passes that it was stopped in end first: what they read is from before others worked on the shard, and nothing
 //! follows from it under the new lease.
@@ -21,7 +23,9 @@ mod tenure;
 
 pub use tenure::ShardHold;
 
-use crate::{Database, Error, Fence};
+use crate::{Database, Error, Fence, codec::Time};
+use jiff::Timestamp;
+use runtime::SharedClock;
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -55,10 +59,15 @@ pub(crate) struct Renewed {
     pub(crate) replicas: u32,
     /// When the first of the others is gone, unless it renews before.
     pub(crate) next_gone: Option<Duration>,
+    /// What the database's clock showed.
+    pub(crate) now: Timestamp,
 }
 
 /// How long after a replica is gone its leases are looked at: they expire a moment later than it does.
 const HEIR_WAITS: Duration = Duration::from_millis(20);
+
+/// By how much a clock may be off without a word.
+const NOTEWORTHY: Duration = Duration::from_secs(5);
 
 /// Holds its share of the shards for as long as it [runs](Self::run). Cheap to clone.
 #[derive(Clone, Debug)]
@@ -71,6 +80,7 @@ pub struct LeaseKeeper {
     idle: Arc<Notify>,
     owned: watch::Sender<Arc<[u16]>>,
     replicas: watch::Sender<u32>,
+    clock: SharedClock,
 }
 
 impl LeaseKeeper {
@@ -84,6 +94,7 @@ impl LeaseKeeper {
             idle: Arc::default(),
             owned: watch::Sender::new(Arc::from([])),
             replicas: watch::Sender::new(1),
+            clock: SharedClock::default(),
         }
     }
 
@@ -122,6 +133,30 @@ impl LeaseKeeper {
     /// How many replicas there are, as of the last renewal.
     pub fn replicas(&self) -> watch::Receiver<u32> {
         self.replicas.subscribe()
+    }
+
+    /// The time of day that all replicas go by: the database's, as far as it is known since the last renewal. Before the first one it is
+    /// the machine's, and nothing is held yet that could be decided on.
+    pub fn clock(&self) -> &SharedClock {
+        &self.clock
+    }
+
+    /// Asks the database for the time, for whoever decides without ever holding anything.
+    pub async fn learn_the_time(&self) -> Result<(), Error> {
+        let asked = Instant::now();
+        let told = self.database.time().await?;
+        self.learn(asked, told);
+        Ok(())
+    }
+
+    fn learn(&self, asked: Instant, told: Timestamp) {
+        let ahead = self.clock.learn(asked, told, Instant::now());
+        if ahead.unsigned_abs() > NOTEWORTHY {
+            tracing::warn!(
+                seconds = ahead.as_secs_f64(),
+                "the clock was ahead of the database's, which counts"
+            );
+        }
     }
 
     /// Acquires, renews, gives up what is too much, and gives everything back at shutdown. While the database is away, leases are
@@ -165,6 +200,7 @@ impl LeaseKeeper {
         // A server that hangs must not keep this from seeing that the leases have expired.
         match timeout(self.config.ttl, self.database.lease_hold(self.holder, &self.config)).await {
             Ok(Ok(renewed)) => {
+                self.learn(asked, renewed.now);
                 metrics::gauge!("toolplane_replicas").set(renewed.replicas);
                 self.replicas
                     .send_if_modified(|known| std::mem::replace(known, renewed.replicas) != renewed.replicas);
@@ -270,7 +306,7 @@ impl Database {
             ), held as (
                 select shard, epoch from renewed union all select shard, epoch from acquired
             )
-            select share.replicas as "replicas!", share.shards as "share!", share.next_gone,
+            select share.replicas as "replicas!", share.shards as "share!", share.next_gone, clock_timestamp() as "now!: Time",
                 (select coalesce(array_agg(shard order by shard), '{}') from held) as "shards!",
                 (select coalesce(array_agg(epoch order by shard), '{}') from held) as "epochs!"
             from share"#,
@@ -289,7 +325,16 @@ impl Database {
             next_gone: row
                 .next_gone
                 .map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)),
+            now: row.now.to_jiff(),
         })
+    }
+
+    /// What the database's clock shows.
+    pub(crate) async fn time(&self) -> Result<Timestamp, Error> {
+        let time = sqlx::query_scalar!(r#"select clock_timestamp() as "time!: Time""#)
+            .fetch_one(&self.pool)
+            .await?;
+        Ok(time.to_jiff())
     }
 
     /// Gives some of what this holder holds back, and says what. A shard with a write under way is not given back before that has

@@ -120,6 +120,7 @@ pub(crate) async fn run(count: u32) -> Result<()> {
     tokio::spawn(Heartbeats::new().run(
         database.clone(),
         records.clone(),
+        keeper.clock().clone(),
         Duration::from_secs(10),
         Policy::default().silence(),
         shutdown.clone(),
@@ -130,7 +131,14 @@ pub(crate) async fn run(count: u32) -> Result<()> {
     let nowhere = "http://127.0.0.1:9".parse()?;
     let client = digitalocean::Client::new(digitalocean::Config::new(nowhere, "none".into()))?;
     let (config, key) = (config()?, MasterKey::generate()?);
-    let looks = Looks::new(client.clone(), config.installation.clone(), fleet.clone(), Limits::default());
+    let clock = keeper.clock().clone();
+    let looks = Looks::new(
+        client.clone(),
+        config.installation.clone(),
+        fleet.clone(),
+        Limits::default(),
+        clock.clone(),
+    );
     let keys = records.clone();
     let reconciler = EnvironmentReconciler::new(database, keeper, client, fleet, looks, key, config, records);
     let others = reconciler.wakes();
@@ -145,7 +153,11 @@ pub(crate) async fn run(count: u32) -> Result<()> {
         let keys = if told { keys.keys() } else { Vec::new() };
         stream::iter(keys.into_iter().map(|key| Wake::now(key, Reason::Related)))
     };
-    let passes = Controller::new(Arc::new(probe), runtime::Config::default())
+    let timed = runtime::Config {
+        clock: Arc::new(clock),
+        ..runtime::Config::default()
+    };
+    let passes = Controller::new(Arc::new(probe), timed)
         .wakes(changes)
         .wakes(others)
         .wakes(all.into_stream().flatten())

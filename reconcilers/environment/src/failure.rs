@@ -7,19 +7,18 @@ use runtime::Error;
 /// An error of DigitalOcean.
 pub(crate) fn cloud(error: &digitalocean::Error) -> Error {
     let (reason, message) = (error.reason(), sentence(error));
-    if let digitalocean::Error::RateLimited { retry_at, .. } = error {
-        let until = *retry_at;
-        return Error::Waiting { reason, message, until };
-    }
-    match error.class() {
-        Class::Retriable { after } => Error::Retriable {
+    match (error, error.class()) {
+        (digitalocean::Error::RateLimited { .. }, Class::Retriable { after: Some(after) }) => {
+            Error::Waiting { reason, message, after }
+        }
+        (_, Class::Retriable { after }) => Error::Retriable {
             reason,
             message,
             after,
             source: None,
         },
-        Class::Ambiguous => Error::retriable(reason, message),
-        Class::Terminal => Error::terminal(reason, message),
+        (_, Class::Ambiguous) => Error::retriable(reason, message),
+        (_, Class::Terminal) => Error::terminal(reason, message),
     }
 }
 

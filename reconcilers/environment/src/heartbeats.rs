@@ -9,7 +9,7 @@ use fleet::Wakes;
 use futures::Stream;
 use jiff::{SignedDuration, Timestamp};
 use model::{EnvironmentId, EnvironmentPhase, EnvironmentRecord, record::Subject};
-use runtime::{Store, Wake};
+use runtime::{Clock, SharedClock, Store, Wake};
 use schema::Database;
 use std::{
     collections::HashMap,
@@ -56,6 +56,7 @@ impl Heartbeats {
         self,
         database: Database,
         records: Store<EnvironmentId, EnvironmentRecord>,
+        clock: SharedClock,
         every: Duration,
         silence: SignedDuration,
         shutdown: CancellationToken,
@@ -66,10 +67,10 @@ impl Heartbeats {
             records.ready().await;
             loop {
                 ticks.tick().await;
-                let overdue = self.overdue(&records, silence);
+                let overdue = self.overdue(&records, clock.now(), silence);
                 for batch in overdue.chunks(BATCH) {
                     match database.record_fetch(batch).await {
-                        Ok(fetched) => self.learn(fetched, silence),
+                        Ok(fetched) => self.learn(fetched, clock.now(), silence),
                         Err(error) => tracing::warn!(%error, "heartbeats could not be looked up"),
                     }
                 }
@@ -79,8 +80,12 @@ impl Heartbeats {
     }
 
     /// The active environments whose heartbeat would be due by what memory knows. Others are forgotten.
-    fn overdue(&self, records: &Store<EnvironmentId, EnvironmentRecord>, silence: SignedDuration) -> Vec<EnvironmentId> {
-        let now = Timestamp::now();
+    fn overdue(
+        &self,
+        records: &Store<EnvironmentId, EnvironmentRecord>,
+        now: Timestamp,
+        silence: SignedDuration,
+    ) -> Vec<EnvironmentId> {
         let mut heard = HashMap::new();
         let mut overdue = Vec::new();
         for record in records.values() {
@@ -96,8 +101,7 @@ impl Heartbeats {
         overdue
     }
 
-    fn learn(&self, fetched: Vec<(EnvironmentId, Option<EnvironmentRecord>)>, silence: SignedDuration) {
-        let now = Timestamp::now();
+    fn learn(&self, fetched: Vec<(EnvironmentId, Option<EnvironmentRecord>)>, now: Timestamp, silence: SignedDuration) {
         let mut silent = Vec::new();
         let mut heard = self.shared.heard.write().unwrap_or_else(PoisonError::into_inner);
         for (id, record) in fetched {

@@ -39,7 +39,7 @@ use jiff::Timestamp;
 use model::{EnvironmentId, EnvironmentRecord, EventType, InstallationId, record::Subject};
 use outbox::Outbox;
 use project::Project;
-use runtime::{Error, Failure, Hold, Plan, Read, Reconciler, Step, Store, Wake};
+use runtime::{Clock, Error, Failure, Hold, Plan, Read, Reconciler, Step, Store, Wake};
 use schema::{Database, LeaseKeeper, Written};
 use sizes::SizeBook;
 use status::{event, with_failure};
@@ -138,6 +138,7 @@ impl EnvironmentReconciler {
         let listen = self.heartbeats.clone().run(
             self.database.clone(),
             self.records.clone(),
+            self.leases.clock().clone(),
             heartbeat,
             policy.silence(),
             shutdown.clone(),
@@ -228,7 +229,7 @@ impl Reconciler for EnvironmentReconciler {
         };
         let planned = status.unwrap_or_else(|| row.status.clone());
         let next = match failure {
-            Some(Failure { error, .. }) => with_failure(row, planned, error, Timestamp::now()),
+            Some(Failure { error, .. }) => with_failure(row, planned, error, self.leases.clock().now()),
             None => planned,
         };
         if next == row.status {

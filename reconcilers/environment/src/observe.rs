@@ -10,7 +10,7 @@ use digitalocean::Priority;
 use fleet::Sighting;
 use jiff::{SignedDuration, Timestamp};
 use model::{EnvironmentId, EnvironmentRecord};
-use runtime::{Error, Observation};
+use runtime::{Clock, Error, Observation};
 
 /// One environment's outside, as far as it can be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,9 +46,14 @@ impl EnvironmentReconciler {
             outgoing: self.outbox.outgoing(id, now),
             sizes: self.sizes.sizes(now),
             project,
-            short_until: self.client.budget().pending(Priority::Create),
+            short_until: self.short_until(),
             short: self.client.budget().is_short(),
         }
+    }
+
+    fn short_until(&self) -> Option<Timestamp> {
+        let left = self.client.budget().pending(Priority::Create)?;
+        self.leases.clock().now().checked_add(left).ok()
     }
 
     /// Asks the database how far the latest intent is, once for each intent: from then on this process's own clock tells.

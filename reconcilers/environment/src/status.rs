@@ -98,8 +98,9 @@ pub fn with_failure(
         let (kind, refused) = (condition::RESIZED, ConditionStatus::False);
         conditions.set(kind, refused, reason, message.clone(), generation, now);
     }
-    if let runtime::Error::Waiting { until, .. } = failure {
-        budget::wait(conditions, &row.status.conditions, *until, generation, now);
+    if let runtime::Error::Waiting { after, .. } = failure {
+        let until = now.saturating_add(*after).unwrap_or(Timestamp::MAX);
+        budget::wait(conditions, &row.status.conditions, until, generation, now);
     }
     conditions.set(
         condition::RECONCILED,

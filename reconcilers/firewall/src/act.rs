@@ -3,7 +3,6 @@
 
 use crate::{FirewallReconciler, action::Action, action::CloudAction, failure::cloud, observe::Sources};
 use digitalocean::Refusal;
-use jiff::Timestamp;
 use model::{EnvironmentId, EnvironmentRecord, EventType, Explain};
 use runtime::Error;
 use schema::{Fence, Written};
@@ -66,7 +65,7 @@ pub(crate) async fn request(
     record: Option<&EnvironmentRecord>,
     action: &CloudAction,
 ) -> Result<(), Error> {
-    let (began, client, firewalls) = (Timestamp::now(), &sources.client, &sources.firewalls);
+    let (began, client, firewalls) = (sources.looks.now(), &sources.client, &sources.firewalls);
     match action {
         CloudAction::Look { .. } => sources.look(name, record).await,
         CloudAction::EnsureTag { tag, .. } => client.tag_create(tag).await.map(drop).map_err(|error| cloud(&error)),

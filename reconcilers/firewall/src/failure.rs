@@ -6,13 +6,6 @@ use runtime::Error;
 /// An error of DigitalOcean.
 pub(crate) fn cloud(error: &digitalocean::Error) -> Error {
     let reason = error.reason();
-    if let digitalocean::Error::RateLimited { call, retry_at } = error {
-        return Error::Waiting {
-            reason,
-            message: format!("{call}: the request limit of digitalocean_token is reached"),
-            until: *retry_at,
-        };
-    }
     let message = error.to_string();
     // A young droplet may not be known everywhere yet, and an old one may have gone a moment ago.
     let passing = matches!(
@@ -24,14 +17,19 @@ pub(crate) fn cloud(error: &digitalocean::Error) -> Error {
             ..
         }
     );
-    match error.class() {
-        Class::Retriable { after } => Error::Retriable {
+    match (error, error.class()) {
+        (digitalocean::Error::RateLimited { call, .. }, Class::Retriable { after: Some(after) }) => Error::Waiting {
+            reason,
+            message: format!("{call}: the request limit of digitalocean_token is reached"),
+            after,
+        },
+        (_, Class::Retriable { after }) => Error::Retriable {
             reason,
             message,
             after,
             source: None,
         },
-        Class::Terminal if !passing => Error::terminal(reason, message),
-        Class::Terminal | Class::Ambiguous => Error::retriable(reason, message),
+        (_, Class::Terminal) if !passing => Error::terminal(reason, message),
+        (_, Class::Terminal | Class::Ambiguous) => Error::retriable(reason, message),
     }
 }

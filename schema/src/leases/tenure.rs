@@ -172,6 +172,7 @@ mod tests {
             share,
             replicas: 1,
             next_gone: None,
+            now: jiff::Timestamp::UNIX_EPOCH,
         }
     }
 

@@ -1,9 +1,11 @@
 //! Who works on what.
 
 use crate::support::Scene;
+use jiff::{SignedDuration, Timestamp};
+use runtime::{Clock, SharedClock};
 use schema::{Fence, LeaseConfig, LeaseKeeper};
 use std::time::Duration;
-use tokio::task::JoinHandle;
+use tokio::{task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 /// Bounds a hang.
@@ -15,13 +17,16 @@ struct Replica {
     task: JoinHandle<()>,
 }
 
+fn config(ttl: Duration, name: &str) -> LeaseConfig {
+    LeaseConfig {
+        ttl,
+        name: name.to_owned(),
+    }
+}
+
 impl Replica {
     fn start(scene: &Scene, name: &str, ttl: Duration) -> Self {
-        let config = LeaseConfig {
-            ttl,
-            name: name.to_owned(),
-        };
-        let keeper = LeaseKeeper::new(scene.controller.clone(), config);
+        let keeper = LeaseKeeper::new(scene.controller.clone(), config(ttl, name));
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(keeper.clone().run(shutdown.clone()));
         Self { keeper, shutdown, task }
@@ -59,6 +64,26 @@ async fn one_replica_gets_every_shard_and_gives_all_back() {
         scene.read("select count(*)::text from leases where expires_at > now()").await,
         ["0"]
     );
+}
+
+/// What a replica decides by the time of day does not depend on its machine's: its clock is the database's.
+#[tokio::test]
+async fn the_time_is_learnt_with_the_leases() {
+    let scene = Scene::new().await;
+    let (before, now) = (Timestamp::now(), Instant::now());
+    let behind = |clock: &SharedClock| {
+        clock.learn(now, before - SignedDuration::from_hours(1), now);
+        assert!(clock.now() < before);
+    };
+    let holds = Replica::start(&scene, "slow", Duration::from_mins(1));
+    behind(holds.keeper.clock());
+    holds.owns(64).await;
+    assert!(holds.keeper.clock().now() >= before);
+    let looks = LeaseKeeper::new(scene.controller.clone(), config(Duration::from_mins(1), "looks"));
+    behind(looks.clock());
+    looks.learn_the_time().await.unwrap();
+    assert!(looks.clock().now() >= before);
+    holds.stop().await;
 }
 
 /// Waits until so many shards are worked on by one of these, so many by the next, and so on, whichever it is.

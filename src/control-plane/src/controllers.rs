@@ -37,7 +37,7 @@ pub(crate) fn start_controllers(prepared: &Prepared, keeper: &LeaseKeeper, parts
         budget::share(requests, database, holder, shutdown).boxed()
     });
 
-    let outside = Outside::new(prepared);
+    let outside = Outside::new(prepared, keeper);
     let sweeps = sweeps(prepared, keeper, outside.fleet.clone(), outside.firewalls.clone());
     starting.run("fleet sweeps", move |shutdown| sweeps.run(shutdown).boxed());
 
@@ -91,6 +91,7 @@ impl Starting<'_> {
     fn controller<R: Reconciler<Key: Unpin>>(&self, reconciler: Arc<R>) -> Controller<R> {
         let config = Config {
             backoff: self.prepared.config.backoff,
+            clock: Arc::new(self.keeper.clock().clone()),
             ..Config::default()
         };
         Controller::new(reconciler, config)

@@ -61,6 +61,7 @@ impl Preview {
         };
         // Never run: it holds nothing, and without a lease no effect would pass.
         let keeper = LeaseKeeper::new(prepared.lease_database.clone(), lease);
+        keeper.learn_the_time().await.map_err(StartError::Database)?;
         let reflecting = ReflectorConfig::default();
         // Nothing is decided by what was read before, so nobody fills this store.
         let source = RecordSource::new(prepared.database.clone(), Records::owned_by(&keeper));
@@ -69,7 +70,7 @@ impl Preview {
         let running = CancellationToken::new();
         tokio::spawn(catalog_reflector.run(running.clone()));
         catalog.ready().await;
-        let outside = Outside::new(&prepared);
+        let outside = Outside::new(&prepared, &keeper);
         Ok(Self {
             database: prepared.database.clone(),
             environments: reconcilers::environments(&prepared, &keeper, outside.fleet.clone(), records.clone()),
@@ -83,6 +84,7 @@ impl Preview {
                 fleet: outside.fleet,
                 firewalls: outside.firewalls,
                 config: reconcilers::sweeps(config),
+                clock: keeper.clock().clone(),
             },
             in_sight: HashMap::new(),
             read: Read::Authoritative,
@@ -111,10 +113,11 @@ impl Preview {
 
     /// What would be done about one environment.
     pub async fn environment(&self, id: EnvironmentId) -> Vec<Forecast> {
+        let clock = &self.survey.clock;
         let (environment, firewall, instance) = tokio::join!(
-            forecast(&self.environments, &id, self.read),
-            forecast(&self.firewalls, &id, self.read),
-            forecast(&self.instances, &id, self.read),
+            forecast(&self.environments, &id, self.read, clock),
+            forecast(&self.firewalls, &id, self.read, clock),
+            forecast(&self.instances, &id, self.read, clock),
         );
         [environment, firewall, instance].into_iter().flatten().collect()
     }
@@ -135,10 +138,10 @@ impl Preview {
 
     /// What would be done about what carries the name of an environment that is not on record.
     pub async fn orphan(&self, id: EnvironmentId) -> Vec<Forecast> {
-        let Some(droplets) = forecast(&self.orphans, &id, self.read).await else {
+        let Some(droplets) = forecast(&self.orphans, &id, self.read, &self.survey.clock).await else {
             return Vec::new();
         };
-        let firewall = decided(&self.firewalls, &id, &Desired::Nobody, self.read).await;
+        let firewall = decided(&self.firewalls, &id, &Desired::Nobody, self.read, &self.survey.clock).await;
         vec![droplets, firewall]
     }
 
@@ -147,7 +150,7 @@ impl Preview {
         let wanted = rules::base(&self.policy.installation, &self.policy.sources);
         let installation: &InstallationId = &self.policy.installation;
         // Loaded by the holder of one shard only, which this is not.
-        decided(&self.base, installation, &wanted, self.read).await
+        decided(&self.base, installation, &wanted, self.read, &self.survey.clock).await
     }
 
     /// Why something that would follow is withheld for now, a sentence each.

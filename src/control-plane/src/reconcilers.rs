@@ -21,11 +21,11 @@ pub(crate) struct Outside {
 
 impl Outside {
     /// Nothing seen yet.
-    pub(crate) fn new(prepared: &Prepared) -> Self {
+    pub(crate) fn new(prepared: &Prepared, keeper: &LeaseKeeper) -> Self {
         let firewalls = Firewalls::new(prepared.config.installation.clone());
         Self {
             fleet: Fleet::new(),
-            firewall_looks: FirewallLooks::new(prepared.digitalocean.clone(), firewalls.clone()),
+            firewall_looks: FirewallLooks::new(prepared.digitalocean.clone(), firewalls.clone(), keeper.clock().clone()),
             firewalls,
         }
     }
@@ -56,6 +56,7 @@ pub(crate) fn environments(
         config.installation.clone(),
         fleet.clone(),
         config.breaker,
+        keeper.clock().clone(),
     );
     EnvironmentReconciler::new(
         prepared.database.clone(),

@@ -188,9 +188,9 @@ impl Budget {
         }
     }
 
-    /// Until when nothing of this priority can be sent, as far as it is known: for whoever would rather not begin what it cannot
+    /// For how long nothing of this priority can be sent, as far as it is known: for whoever would rather not begin what it cannot
     /// end. `None` when one could be sent now, after those that wait already.
-    pub fn pending(&self, priority: Priority) -> Option<Timestamp> {
+    pub fn pending(&self, priority: Priority) -> Option<Duration> {
         let now = Instant::now();
         let mut state = self.shared.lock();
         let behind = state.waiting.keys().next().is_some_and(|(first, _)| *first <= priority);
@@ -200,7 +200,7 @@ impl Budget {
             Err(Wait::Until(at)) => Some(at),
             Err(Wait::ForOthers) => Some(now + self.shared.config.lasts()),
         });
-        until.map(wall)
+        until.map(|until| until.saturating_duration_since(now))
     }
 
     /// Whether creates have to wait, or had to within the last quarter of a minute. Who only looks then does it seldom, and for

@@ -12,10 +12,10 @@ use crate::{
 };
 use backon::{ExponentialBuilder, Retryable};
 use effects::{Effect, Effects, System};
-use jiff::{SignedDuration, Timestamp};
+use jiff::{SignedDuration, Timestamp, fmt::rfc2822};
 use reqwest::{
     Method,
-    header::{AUTHORIZATION, HeaderMap, HeaderValue},
+    header::{AUTHORIZATION, DATE, HeaderMap, HeaderValue},
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Serialize, de::DeserializeOwned};
@@ -299,6 +299,15 @@ fn decode<T: DeserializeOwned>(call: Call, body: &[u8]) -> Result<T, Error> {
     serde_json::from_slice(body).map_err(|error| Error::body(call, error.to_string()))
 }
 
+/// A time that an answer names, corrected by how far its clock and ours are apart.
+fn by_our_clock(headers: &HeaderMap, seconds: i64) -> Option<Timestamp> {
+    let ours = Timestamp::now().as_second();
+    let date = headers.get(DATE).and_then(|date| date.to_str().ok());
+    let theirs = date.and_then(|date| rfc2822::DateTimeParser::new().parse_timestamp(date).ok());
+    let ahead = ours - theirs.map_or(ours, Timestamp::as_second);
+    Timestamp::from_second(seconds.checked_add(ahead)?).ok()
+}
+
 fn rate_headers(headers: &HeaderMap) -> RateHeaders {
     fn number<T: std::str::FromStr>(headers: &HeaderMap, name: &str) -> Option<T> {
         headers.get(name)?.to_str().ok()?.trim().parse().ok()
@@ -306,7 +315,7 @@ fn rate_headers(headers: &HeaderMap) -> RateHeaders {
     RateHeaders {
         limit: number(headers, "ratelimit-limit"),
         remaining: number(headers, "ratelimit-remaining"),
-        reset: number(headers, "ratelimit-reset").and_then(|seconds| Timestamp::from_second(seconds).ok()),
+        reset: number(headers, "ratelimit-reset").and_then(|seconds| by_our_clock(headers, seconds)),
         retry_after: number(headers, "retry-after").map(SignedDuration::from_secs),
     }
 }

@@ -11,7 +11,7 @@ use crate::{
 };
 use digitalocean::{Budget, Call, Client, Error, Firewall, Priority};
 use jiff::Timestamp;
-use runtime::Observation;
+use runtime::{Clock, Observation, SharedClock};
 use std::{collections::HashMap, sync::Arc};
 
 /// Looks at firewalls; a cheap clone, one for each process.
@@ -19,6 +19,7 @@ use std::{collections::HashMap, sync::Arc};
 pub struct FirewallLooks {
     client: Client,
     firewalls: Firewalls,
+    clock: SharedClock,
     together: Arc<Together<Lists>>,
 }
 
@@ -45,24 +46,31 @@ impl Answer {
 }
 
 impl FirewallLooks {
-    /// Nobody looks yet. What is seen is told to `firewalls`.
-    pub fn new(client: Client, firewalls: Firewalls) -> Self {
+    /// Nobody looks yet. What is seen is told to `firewalls`, dated by `clock`.
+    pub fn new(client: Client, firewalls: Firewalls, clock: SharedClock) -> Self {
         let together = Together::new(Lists {
             client: client.clone(),
             firewalls: firewalls.clone(),
+            clock: clock.clone(),
         });
         Self {
             client,
             firewalls,
+            clock,
             together,
         }
+    }
+
+    /// Now, by the clock that reads are dated by.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// A firewall as whoever is about to act has to know it: what is remembered, where that serves, else read anew. `recorded` is the
     /// id on record.
     pub async fn observe(&self, name: &str, recorded: Option<&str>, need: Need) -> Result<Observed, LookError> {
         let observed = self.firewalls.observed(name);
-        if Freshness::of(self.client.budget()).firewall_serves(need, &observed, Timestamp::now()) {
+        if Freshness::of(self.client.budget()).firewall_serves(need, &observed, self.now()) {
             return Ok(observed);
         }
         self.read(name, recorded, need).await
@@ -70,7 +78,7 @@ impl FirewallLooks {
 
     /// Reads a firewall anew: by its id where that is known, else among all.
     pub async fn read(&self, name: &str, recorded: Option<&str>, need: Need) -> Result<Observed, LookError> {
-        let began = Timestamp::now();
+        let began = self.now();
         let remembered = match self.firewalls.observed(name).firewall {
             Observation::Present(known) => Some(known.id.clone()),
             Observation::Unknown | Observation::Absent => None,
@@ -102,6 +110,7 @@ impl FirewallLooks {
 struct Lists {
     client: Client,
     firewalls: Firewalls,
+    clock: SharedClock,
 }
 
 impl Reads for Lists {
@@ -134,7 +143,7 @@ impl Reads for Lists {
     }
 
     async fn all(&self, asks: &[Ask]) -> Result<Vec<Answer>, Error> {
-        let began = Timestamp::now();
+        let began = self.clock.now();
         let client = if asks.len() > 1 {
             // Creates may wait for it too.
             self.client.reading_for(Priority::Create)

@@ -6,6 +6,7 @@
 use crate::{droplets::Fleet, firewalls::Firewalls, trust::Trust};
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
+use runtime::{Clock, SharedClock};
 use schema::{Database, FleetKind, FleetLoad, LeaseKeeper};
 use std::{pin::pin, sync::Arc, time::Duration};
 use tokio::time::{MissedTickBehavior, interval};
@@ -60,7 +61,7 @@ struct Followed {
     shards: Arc<[u16]>,
     /// Up to which sweep; `None` while everything has to be loaded.
     number: Option<i64>,
-    /// When its list began, by this process's clock.
+    /// When its list began, by the clock of `leases`.
     began: Option<Timestamp>,
 }
 
@@ -98,7 +99,9 @@ impl Follower {
             if followed.shards != shards {
                 (followed.shards, followed.number) = (Arc::clone(&shards), None);
             }
-            let loaded = followed.load(&self.database, &self.fleet, &self.firewalls).await;
+            let loaded = followed
+                .load(&self.database, &self.fleet, &self.firewalls, self.leases.clock())
+                .await;
             if let Err(error) = loaded {
                 followed.number = None;
                 tracing::warn!(%error, kind = followed.kind.as_str(), "a sweep could not be loaded");
@@ -108,14 +111,20 @@ impl Follower {
 }
 
 impl Followed {
-    async fn load(&mut self, database: &Database, fleet: &Fleet, firewalls: &Firewalls) -> Result<(), Failure> {
+    async fn load(
+        &mut self,
+        database: &Database,
+        fleet: &Fleet,
+        firewalls: &Firewalls,
+        clock: &SharedClock,
+    ) -> Result<(), Failure> {
         if self.shards.is_empty() {
             return Ok(());
         }
-        let asked = Timestamp::now();
+        let asked = clock.now();
         let FleetLoad { sweep, whole, rows } = database.fleet_load(self.kind, self.number, &self.shards).await?;
-        // Clocks may differ, so it is the age that travels. Since this was asked before the age was told, it comes out as too
-        // old by a little, and never as too young.
+        // This process's clock may be behind, so it is the age that travels. Since this was asked before the age was told, it comes
+        // out as too old by a little, and never as too young.
         let began = sweep.age.and_then(|age| asked.checked_sub(age).ok());
         // One sweep asked for twice comes out differently by that little.
         let began = began.max(self.began);

@@ -13,7 +13,7 @@ use crate::{
 use digitalocean::{Budget, Call, Client, DropletFilter, Error, Priority};
 use jiff::Timestamp;
 use model::{EnvironmentDesiredState, EnvironmentId, EnvironmentRecord, InstallationId, record::Subject, tags};
-use runtime::Observation;
+use runtime::{Clock, Observation, SharedClock};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
@@ -35,18 +35,20 @@ struct Shared {
     installation: InstallationId,
     fleet: Fleet,
     limits: Limits,
+    clock: SharedClock,
     /// Wanted environments whose droplets were found gone, and when.
     gone: Mutex<HashMap<EnvironmentId, Timestamp>>,
 }
 
 impl Looks {
-    /// Nobody looks yet. What is seen is told to `fleet`.
-    pub fn new(client: Client, installation: InstallationId, fleet: Fleet, limits: Limits) -> Self {
+    /// Nobody looks yet. What is seen is told to `fleet`, dated by `clock`.
+    pub fn new(client: Client, installation: InstallationId, fleet: Fleet, limits: Limits, clock: SharedClock) -> Self {
         let shared = Arc::new(Shared {
             client,
             installation,
             fleet,
             limits,
+            clock,
             gone: Mutex::default(),
         });
         let together = Together::new(Lists(Arc::clone(&shared)));
@@ -57,7 +59,7 @@ impl Looks {
     /// read anew. `unsent` says that the create of the latest intent surely was not sent.
     pub async fn recent(&self, record: &EnvironmentRecord, unsent: bool) -> Result<Sighting, LookError> {
         let sighting = self.shared.fleet.sighting(record.id());
-        if Freshness::of(self.shared.client.budget()).droplets_serve(record, &sighting, unsent, Timestamp::now()) {
+        if Freshness::of(self.shared.client.budget()).droplets_serve(record, &sighting, unsent, self.shared.clock.now()) {
             return Ok(sighting);
         }
         self.droplets(record).await
@@ -65,7 +67,7 @@ impl Looks {
 
     /// Reads an environment's droplets: a list, and a `GET` of each id that the record knows and the list lacks.
     pub async fn droplets(&self, record: &EnvironmentRecord) -> Result<Sighting, LookError> {
-        let began = Timestamp::now();
+        let began = self.shared.clock.now();
         let (id, known, installation) = (record.id(), known(record), &self.shared.installation);
         let listed = self.together.ask(id).await?;
         let mut droplets: Vec<Droplet> = listed.iter().map(|droplet| seen(droplet, id, installation)).collect();
@@ -110,7 +112,7 @@ impl Reads for Lists {
     }
 
     async fn all(&self, asks: &[EnvironmentId]) -> Result<Vec<Self::Answer>, Error> {
-        let began = Timestamp::now();
+        let began = self.0.clock.now();
         let filter = DropletFilter::Tag(tags::installation(&self.0.installation));
         // Creates may wait for it too.
         let client = self.0.client.reading_for(Priority::Create);

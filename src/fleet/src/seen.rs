@@ -28,7 +28,7 @@ pub(crate) struct Loaded {
     pub(crate) rows: Vec<FleetRow>,
     /// Whether what is not in the rows is not there, rather than as it was.
     pub(crate) whole: bool,
-    /// When the list began, by this process's clock; `None` when there never was a whole one.
+    /// When the list began, by the clock that reads are dated by; `None` when there never was a whole one.
     pub(crate) began: Option<Timestamp>,
     /// Whether something may follow from what is missing.
     pub(crate) trust: Trust,

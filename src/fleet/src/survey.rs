@@ -13,6 +13,7 @@ use crate::{
 use digitalocean::Client;
 use jiff::{SignedDuration, Timestamp};
 use model::EnvironmentId;
+use runtime::{Clock, SharedClock};
 use schema::{Database, FleetKind, FleetRow, Standing};
 use std::collections::HashMap;
 
@@ -29,6 +30,8 @@ pub struct Survey {
     pub firewalls: Firewalls,
     /// Whose, and when a list is in doubt.
     pub config: Config,
+    /// What is read is dated by it.
+    pub clock: SharedClock,
 }
 
 impl Survey {
@@ -49,7 +52,7 @@ impl Survey {
     }
 
     async fn list(&self, kind: FleetKind) -> Result<HashMap<EnvironmentId, SignedDuration>, SweepError> {
-        let asked = Timestamp::now();
+        let asked = self.clock.now();
         let mut ledger = Ledger::new(self.database.fleet_list(kind).await?);
         let source = Source::new(&self.client, self.config.installation.clone(), kind);
         let Judged { before, list, verdict } = judged(&self.database, &source, &self.config.limits, &ledger).await?;

@@ -18,6 +18,7 @@ use crate::{
 use digitalocean::Client;
 use jiff::{SignedDuration, Timestamp};
 use model::InstallationId;
+use runtime::Clock;
 use schema::{Database, Fence, FleetKind, FleetPublication, FleetSweep, LeaseKeeper, SWEEPING_SHARD};
 use source::Source;
 use std::{collections::HashSet, time::Duration};
@@ -220,7 +221,7 @@ impl Sweeper {
     async fn confirm(&mut self, fence: &Fence, questions: &Questions, mut found: FleetPublication) -> Result<(), SweepError> {
         let Some((_, ledger)) = &mut self.ledger else { return Ok(()) };
         let kind = self.source.kind();
-        let now = Timestamp::now();
+        let now = self.leases.clock().now();
         let missing = self.confirmation.next(&questions.missing, self.config.limits.pause, now);
         for key in missing.iter().chain(questions.unlisted.iter().take(AT_ONCE)) {
             let Some(row) = ledger.get(key) else { continue };

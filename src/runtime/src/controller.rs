@@ -398,10 +398,9 @@ where
                 let delay = self.failures.retriable(&ended.key, now);
                 Some((delay.max(after.map_or(Duration::ZERO, bounded)), Reason::Retried))
             }
-            Outcome::Failed(Error::Waiting { until, .. }) => {
+            Outcome::Failed(Error::Waiting { after, .. }) => {
                 self.failures.waiting(&ended.key, now);
-                let delay = bounded(until.duration_since(self.config.clock.now()));
-                Some((delay, Reason::Retried))
+                Some((bounded(*after), Reason::Retried))
             }
             Outcome::Failed(Error::Terminal { .. }) => {
                 self.failures.terminal(&ended.key, now);

@@ -31,7 +31,7 @@ mod store;
 mod wake;
 
 pub use backoff::Backoff;
-pub use clock::{Clock, SystemClock, TokioClock};
+pub use clock::{Clock, SharedClock, SystemClock};
 pub use controller::{Config, Controller, Ended, Passes};
 pub use queue::Queue;
 pub use reconciler::{Error, Failure, Hold, Observation, Plan, Read, Reconciler, Step};

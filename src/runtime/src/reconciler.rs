@@ -39,15 +39,15 @@ pub enum Error {
         #[source]
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
-    /// Nothing failed: what the pass needs will be there at `until`, and the key is worked on again then. No backoff grows.
+    /// Nothing failed: what the pass needs will be there after a while, and the key is worked on again then. No backoff grows.
     #[error("{reason}: {message}")]
     Waiting {
         /// One upper-camel-case word, for conditions and metrics.
         reason: &'static str,
         /// A sentence that says what is waited for, without the time: a text that changed with every try would wake the key.
         message: String,
-        /// When it makes sense to go on.
-        until: Timestamp,
+        /// When it makes sense to go on, from now.
+        after: SignedDuration,
     },
     /// Trying again is of no use until the row changes.
     #[error("{reason}: {message}")]

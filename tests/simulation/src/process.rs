@@ -1,11 +1,11 @@
 //! One process of the control plane: what it has in memory, and its way to the outside.
 //!
-//! Owns: memory, which a crash takes away. Must not: look at the world but through its wire. Promises: its clock is off by its skew and
-//! never more, and its monotonic clock is right.
+//! Owns: memory, which a crash takes away. Must not: look at the world but through its wire. Promises: its machine's time of day is off
+//! by its skew, and its monotonic clock is right; what it takes for the time is what the real clock makes of both.
 
 use crate::{
     database::{Database, Denied},
-    moment::{Millis, seconds, timestamp},
+    moment::{Millis, instant, timestamp},
     reconcilers::sweep::{self, Sweeper},
     sabotage::Sabotage,
     wire::{Arrival, To, Trouble, Wire},
@@ -16,7 +16,7 @@ use fleet::{Firewalls, Fleet, Limits};
 use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 use model::{CatalogEntry, EnvironmentId, EnvironmentRecord, InstallationId, Stamp};
-use runtime::{Clock, Error};
+use runtime::{Clock, Error, SharedClock};
 use schema::Fence;
 use std::{
     collections::BTreeMap,
@@ -27,6 +27,7 @@ use std::{
         atomic::{AtomicI64, Ordering},
     },
 };
+use tokio::time::Instant;
 use uuid::Uuid;
 
 /// What is the same for all processes of a story.
@@ -118,20 +119,23 @@ pub struct Process {
     pub firewalls: Firewalls,
     /// What is the same for all.
     pub setup: Arc<Setup>,
+    /// What it takes for the time: the real one.
+    pub time: SharedClock,
     memory: Mutex<Memory>,
     clock: Arc<AtomicI64>,
-    skew: Millis,
+    origin: Instant,
 }
 
 impl Clock for Process {
     fn now(&self) -> Timestamp {
-        timestamp(self.monotonic() + self.skew)
+        self.time.at(instant(self.monotonic(), self.origin))
     }
 }
 
 impl Process {
-    /// One that has just started.
-    pub fn new(holder: Uuid, setup: Arc<Setup>, clock: Arc<AtomicI64>, skew: Millis) -> Self {
+    /// One that has just started, on a machine whose time of day is off by `skew`.
+    pub fn new(holder: Uuid, setup: Arc<Setup>, clock: Arc<AtomicI64>, origin: Instant, skew: Millis) -> Self {
+        let now = clock.load(Ordering::Relaxed);
         Self {
             holder,
             wire: Wire::default(),
@@ -140,9 +144,10 @@ impl Process {
             fleet: Fleet::new(),
             firewalls: Firewalls::new(setup.installation.clone()),
             setup,
+            time: SharedClock::starting_at(timestamp(now + skew), instant(now, origin)),
             memory: Mutex::default(),
             clock,
-            skew,
+            origin,
         }
     }
 
@@ -233,7 +238,7 @@ impl Process {
             Trouble::Limited => Error::Waiting {
                 reason: "DigitalOceanRateLimited",
                 message: "the request limit is reached".to_owned(),
-                until: timestamp(self.monotonic() + self.skew + seconds(7)),
+                after: SignedDuration::from_secs(7),
             },
         }
     }

@@ -5,7 +5,7 @@
 //! but for what is on the wire.
 
 use crate::{
-    moment::{Millis, seconds},
+    moment::{Millis, instant, seconds},
     process::Process,
     reconcilers::{EnvironmentModel, FirewallModel, InstanceModel, Kind, OrphanModel, sweep},
 };
@@ -21,7 +21,6 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker},
-    time::Duration,
 };
 use tokio::time::Instant;
 
@@ -56,7 +55,7 @@ pub struct Replica {
     pub alive: Option<Alive>,
     /// It does nothing until then: it was stopped, and remembers everything.
     pub stopped_until: Millis,
-    /// How far its clock is off.
+    /// How far its machine's time of day is off.
     pub skew: Millis,
 }
 
@@ -135,7 +134,7 @@ impl Alive {
             Poll::Pending => Polled::Waits,
             Poll::Ready(outcome) => {
                 one.running.remove(&key);
-                Polled::Ended(one.conclude(&self.process, key, &outcome, now, origin))
+                Polled::Ended(one.conclude(key, &outcome, now, origin))
             }
         }
     }
@@ -160,14 +159,7 @@ impl Alive {
 
 impl Loop {
     /// What follows from how a pass ended: `Passes::conclude`.
-    fn conclude(
-        &mut self,
-        process: &Process,
-        key: EnvironmentId,
-        outcome: &Outcome,
-        now: Millis,
-        origin: Instant,
-    ) -> Option<Millis> {
+    fn conclude(&mut self, key: EnvironmentId, outcome: &Outcome, now: Millis, origin: Instant) -> Option<Millis> {
         let again = match outcome {
             Outcome::Gone => {
                 self.failures.remove(&key);
@@ -183,11 +175,10 @@ impl Loop {
                 self.failures.insert(key, (count + 1, now + BACKOFF.0));
                 Some(now + (BACKOFF.0 << count.min(16)).min(BACKOFF.1))
             }
-            Outcome::Failed(Error::Waiting { until, .. }) => {
+            Outcome::Failed(Error::Waiting { after, .. }) => {
                 let (count, _) = self.failures.get(&key).copied().unwrap_or_default();
                 self.failures.insert(key, (count, now + BACKOFF.0));
-                let pause = until.duration_since(runtime::Clock::now(process));
-                Some(now + crate::moment::millis(pause).max(0))
+                Some(now + crate::moment::millis(*after).max(0))
             }
             Outcome::Failed(Error::Terminal { .. }) => {
                 let (count, _) = self.failures.get(&key).copied().unwrap_or_default();
@@ -206,10 +197,6 @@ impl Loop {
 
 async fn pass<R: runtime::Reconciler<Key = EnvironmentId>>(model: R, key: EnvironmentId, process: Arc<Process>) -> Outcome {
     runtime::pass(&model, &key, &*process).await
-}
-
-fn instant(at: Millis, origin: Instant) -> Instant {
-    origin + Duration::from_millis(at.max(0).unsigned_abs())
 }
 
 fn due(at: Millis, origin: Instant, reason: Reason) -> Due {

@@ -37,7 +37,7 @@ pub struct Faults {
     pub lag: Millis,
     /// The longest time that a request is under way.
     pub latency: Millis,
-    /// How far a replica's clock is off at most.
+    /// How far the time of day of a replica's machine is off at most.
     pub skew: Millis,
     /// Between two edits by users; `None` when there are none.
     pub edits: Option<Millis>,
@@ -53,8 +53,8 @@ pub const LONGEST_LAG: Millis = seconds(60);
 /// The longest that a request of a process that is not stopped may be under way.
 pub const LONGEST_LATENCY: Millis = seconds(10);
 
-/// The furthest that a replica's clock may be off, either way.
-pub const LONGEST_SKEW: Millis = seconds(5);
+/// The furthest that the time of day of a replica's machine may be off, either way.
+pub const LONGEST_SKEW: Millis = seconds(3600);
 
 /// What kind of story it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

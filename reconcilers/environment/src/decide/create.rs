@@ -76,18 +76,23 @@ fn announced(scene: &Scene<'_>, row: &Environment, intent: &Intent, draft: &mut 
         requeue: Some(SignedDuration::ZERO),
         progress: Progress::underway("CreateLost", "the announced droplet never came; another is announced"),
     };
-    let (look, requeue) = scene.watch(scene.age(intent));
-    let (actions, left) = match (unsent, scene.window_left(intent)) {
+    let (actions, requeue) = match (unsent, scene.window_left(intent)) {
         (true, _) if !scene.sendable(intent) => return lost(Cause::NeverSent(intent.id)),
         (_, None) if !scene.believes(draft) => return Scene::withheld(),
         (_, None) => return lost(Cause::LagWindowPassed(intent.id)),
         (true, Some(_)) if let Some(until) = scene.short_until() => return unsendable(scene, intent, until, draft),
-        (true, Some(left)) => (vec![Action::CreateDroplet { cause: wish(row) }], left),
-        (false, Some(left)) => (look.into_iter().collect(), left),
+        (true, Some(left)) => (
+            vec![Action::CreateDroplet { cause: wish(row) }],
+            scene.watch_window(intent, left).1,
+        ),
+        (false, Some(left)) => {
+            let (look, requeue) = scene.watch_window(intent, left);
+            (look.into_iter().collect(), requeue)
+        }
     };
     Steps {
         actions,
-        requeue: Some(requeue.min(left)),
+        requeue: Some(requeue),
         progress: Progress::underway("Creating", "the droplet is being created"),
     }
 }
@@ -130,10 +135,10 @@ fn refused(scene: &Scene<'_>, row: &Environment, intent: &Intent, draft: &mut Dr
 fn hidden(scene: &Scene<'_>, intent: &Intent, left: SignedDuration, draft: &mut Draft<'_>) -> Steps {
     draft.phase(EnvironmentPhase::Creating);
     no_droplet(draft, "NotListed", "the young droplet is missing from DigitalOcean's answers");
-    let (look, requeue) = scene.watch(scene.age(intent));
+    let (look, requeue) = scene.watch_window(intent, left);
     Steps {
         actions: look.into_iter().collect(),
-        requeue: Some(requeue.min(left)),
+        requeue: Some(requeue),
         progress: Progress::underway("NotListed", "the droplet is too young for its absence to be believed"),
     }
 }

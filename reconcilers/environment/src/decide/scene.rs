@@ -111,10 +111,18 @@ impl<'a> Scene<'a> {
         self.age(intent) < self.policy.send_within()
     }
 
-    /// For how long an intent's droplet may still be hidden.
+    /// `None` when the droplets were read after the end of the time for which an intent's droplet may be hidden. Else how much of that
+    /// time is left: nothing, when it is over and only what was read is from before.
     pub(super) fn window_left(&self, intent: &Intent) -> Option<SignedDuration> {
-        let left = self.policy.lag_window - self.age(intent);
-        left.is_positive().then_some(left)
+        let (window, age) = (self.policy.lag_window, self.age(intent));
+        let when_read = age.saturating_sub(self.read_age().max(SignedDuration::ZERO));
+        (when_read < window).then_some((window - age).max(SignedDuration::ZERO))
+    }
+
+    /// Follows an intent's droplet that may be hidden, and reads once more when the time for that is over.
+    pub(super) fn watch_window(&self, intent: &Intent, left: SignedDuration) -> (Option<Action>, SignedDuration) {
+        let (look, requeue) = self.watch(self.age(intent));
+        (look.or(left.is_zero().then_some(Action::Look)), requeue.min(left))
     }
 
     /// Whether what is missing from the fleet is believed. If not, it is said why, and what would follow is withheld.

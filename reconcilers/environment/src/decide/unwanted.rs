@@ -218,10 +218,10 @@ fn doubtful() -> (Stage, Steps) {
 }
 
 fn look_until(scene: &Scene<'_>, intent: &Intent, left: SignedDuration) -> Steps {
-    let (look, requeue) = scene.watch(scene.age(intent));
+    let (look, requeue) = scene.watch_window(intent, left);
     Steps {
         actions: look.into_iter().collect(),
-        requeue: Some(requeue.min(left)),
+        requeue: Some(requeue),
         progress: Progress::underway("AwaitingCreate", "an announced droplet may still appear, and is deleted then"),
     }
 }

@@ -116,14 +116,17 @@ impl Story {
         let found = orphans.wakes(Duration::from_secs(1));
         let orphans = Controller::new(Arc::new(orphans), runtime::Config::default()).wakes(found);
         tokio::spawn(orphans.run(shutdown.clone()));
-        let looks = Looks::new(client.clone(), installation, fleet.clone(), Limits::default());
+        let clock = leases.clock().clone();
+        let looks = Looks::new(client.clone(), installation, fleet.clone(), Limits::default(), clock.clone());
         let key = "07".repeat(32).parse().unwrap();
         let reconciler = EnvironmentReconciler::new(database, leases, client, fleet, looks, key, config, records);
         tokio::spawn(reconciler.background(shutdown.clone()));
         let wakes = reconciler.wakes();
-        let controller = Controller::new(Arc::new(reconciler), runtime::Config::default())
-            .wakes(changed)
-            .wakes(wakes);
+        let timed = runtime::Config {
+            clock: Arc::new(clock),
+            ..runtime::Config::default()
+        };
+        let controller = Controller::new(Arc::new(reconciler), timed).wakes(changed).wakes(wakes);
         tokio::spawn(controller.run(shutdown));
     }
 

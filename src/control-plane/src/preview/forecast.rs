@@ -6,9 +6,9 @@
 use environment_reconciler::{EnvironmentReconciler, OrphanReconciler, StatusWrite};
 use firewall_reconciler::{BaseFirewallReconciler, Desired, FirewallReconciler};
 use instance_reconciler::InstanceReconciler;
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use model::{Condition, ConditionStatus, Explain, Explanation, record::Subject};
-use runtime::{Error, Observation, Plan, Read, Reconciler};
+use runtime::{Clock, Error, Observation, Plan, Read, Reconciler, SharedClock};
 
 /// What one reconciler would do about one thing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,19 +85,25 @@ impl Waits for BaseFirewallReconciler {
 }
 
 /// What a reconciler would do about a key; `None` when there is nothing of it.
-pub(super) async fn forecast<R: Waits>(reconciler: &R, key: &R::Key, read: Read) -> Option<Forecast> {
+pub(super) async fn forecast<R: Waits>(reconciler: &R, key: &R::Key, read: Read, clock: &SharedClock) -> Option<Forecast> {
     match reconciler.load(key, Read::Authoritative).await {
         Ok(None) => None,
-        Ok(Some(desired)) => Some(decided(reconciler, key, &desired, read).await),
+        Ok(Some(desired)) => Some(decided(reconciler, key, &desired, read, clock).await),
         Err(error) => Some(failed::<R>(&error)),
     }
 }
 
 /// Observes and decides, as a pass does before it acts: what is decided from memory counts only when there is nothing to do.
-pub(super) async fn decided<R: Waits>(reconciler: &R, key: &R::Key, desired: &R::Desired, read: Read) -> Forecast {
+pub(super) async fn decided<R: Waits>(
+    reconciler: &R,
+    key: &R::Key,
+    desired: &R::Desired,
+    read: Read,
+    clock: &SharedClock,
+) -> Forecast {
     let plan = async |read| {
         let observed = reconciler.observe(key, desired, read).await?;
-        let plan = reconciler.decide(desired, &observed, Timestamp::now());
+        let plan = reconciler.decide(desired, &observed, clock.now());
         Ok::<_, Error>((observed, plan))
     };
     let plan = match (plan(read).await, read) {

@@ -92,7 +92,7 @@ async fn reads_leave_room_for_what_goes_before() {
     let budget = budget(1);
     while budget.acquire(Priority::Read).await.is_ok() {}
     let told = budget.pending(Priority::Read);
-    assert!(told.is_some_and(|until| until > Timestamp::now()), "{told:?}");
+    assert!(told.is_some_and(|left| !left.is_zero()), "{told:?}");
     assert_eq!(budget.pending(Priority::Delete), None);
     for _ in 0..25 {
         drop(budget.acquire(Priority::Delete).await.unwrap());
@@ -279,8 +279,8 @@ async fn nobody_begins_what_those_who_wait_already_leave_no_room_for() {
     assert_eq!(budget.pending(Priority::Create), None);
     let place = |_| Place::take(&budget.shared, Priority::Create, Priority::Create);
     let places: Vec<_> = (0..5).map(place).collect();
-    let until = budget.pending(Priority::Create).expect("five wait for the last five");
-    assert!(until > Timestamp::now() + SignedDuration::from_secs(50), "{until}");
+    let left = budget.pending(Priority::Create).expect("five wait for the last five");
+    assert!(left > Duration::from_secs(50), "{left:?}");
     drop(places);
     assert_eq!(budget.pending(Priority::Create), None);
 }

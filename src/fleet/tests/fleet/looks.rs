@@ -3,9 +3,8 @@
 use crate::bed::{Bed, LIST, installation};
 use fleet::{Fleet, Limits, Looks, Trust};
 use futures::future::join_all;
-use jiff::Timestamp;
 use model::{DropletId, EnvironmentId, EnvironmentRecord, record::Subject};
-use runtime::Observation;
+use runtime::{Clock, Observation, SharedClock};
 
 async fn record(bed: &Bed, id: EnvironmentId) -> EnvironmentRecord {
     let mut record = bed.users.record_get(id).await.unwrap().unwrap();
@@ -23,9 +22,16 @@ async fn records(bed: &Bed) -> Vec<EnvironmentRecord> {
 #[tokio::test(flavor = "multi_thread")]
 async fn many_who_look_at_once_are_served_by_one_list() {
     let bed = Bed::new(30).await;
-    let looks = Looks::new(bed.client.clone(), installation(), Fleet::new(), Limits::default());
+    let clock = SharedClock::default();
+    let looks = Looks::new(
+        bed.client.clone(),
+        installation(),
+        Fleet::new(),
+        Limits::default(),
+        clock.clone(),
+    );
     let records = records(&bed).await;
-    let before = Timestamp::now();
+    let before = clock.now();
     let seen = join_all(records.iter().map(|record| looks.droplets(record))).await;
     for (record, seen) in records.iter().zip(seen) {
         let sighting = seen.unwrap();
@@ -43,8 +49,14 @@ async fn many_who_look_at_once_are_served_by_one_list() {
 #[tokio::test(flavor = "multi_thread")]
 async fn gone_is_not_believed_of_many_at_once() {
     let bed = Bed::new(10).await;
-    let fleet = Fleet::new();
-    let looks = Looks::new(bed.client.clone(), installation(), fleet.clone(), Limits::default());
+    let (fleet, clock) = (Fleet::new(), SharedClock::default());
+    let looks = Looks::new(
+        bed.client.clone(),
+        installation(),
+        fleet.clone(),
+        Limits::default(),
+        clock.clone(),
+    );
     let records = records(&bed).await;
     for record in &records {
         looks.droplets(record).await.unwrap();
@@ -63,7 +75,7 @@ async fn gone_is_not_believed_of_many_at_once() {
         Trust::Trusted,
         "what is there is there"
     );
-    fleet.sweep([], Timestamp::now());
+    fleet.sweep([], clock.now());
     assert_eq!(fleet.sighting(records[0].id()).trust, Trust::Trusted, "a later sweep judges");
     bed.end().await;
 }

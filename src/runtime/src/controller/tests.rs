@@ -87,11 +87,10 @@ impl Reconciler for Scripted {
                 after: after.map(SignedDuration::from_secs),
                 source: None,
             }),
-            // No pass of a paused clock takes time, so the machine's clock, which the controller asks, is as good as still.
             Turn::Waits(seconds) => Err(Error::Waiting {
                 reason: "Waits",
                 message: "for its turn".to_owned(),
-                until: jiff::Timestamp::now() + SignedDuration::from_secs(seconds),
+                after: SignedDuration::from_secs(seconds),
             }),
             Turn::Panics => panic!("as the script says"),
             turn @ (Turn::Noop | Turn::NoopAgain(_) | Turn::Acts(_)) => Ok(Some(turn)),

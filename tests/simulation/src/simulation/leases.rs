@@ -1,7 +1,10 @@
 //! Leases, as `schema::LeaseKeeper` and the replica's share keep them. Owns: when they are renewed, and what is given back.
 
 use super::{Address, Event, LEASE, Simulation};
-use crate::{database::Renewed, moment::Millis};
+use crate::{
+    database::Renewed,
+    moment::{Millis, instant, timestamp},
+};
 use std::{collections::BTreeSet, sync::Arc};
 
 impl Simulation {
@@ -29,6 +32,8 @@ impl Simulation {
         let Some(alive) = &self.replicas[to.replica].alive else {
             return;
         };
+        let (asked_at, answered_at) = (instant(asked, self.origin), instant(self.world.now, self.origin));
+        alive.process.time.learn(asked_at, timestamp(asked), answered_at);
         let mut epochs = renewed.epochs.clone();
         // What is more than its share, and not worked on, is given back.
         let idle = epochs.keys().rev().filter(|shard| !alive.works_on(**shard)).copied();

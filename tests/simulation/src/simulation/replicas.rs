@@ -21,7 +21,13 @@ impl Simulation {
         }
         replica.incarnation += 1;
         replica.stopped_until = 0;
-        let process = Process::new(holder, Arc::clone(&self.setup), Arc::clone(&self.clock), replica.skew);
+        let process = Process::new(
+            holder,
+            Arc::clone(&self.setup),
+            Arc::clone(&self.clock),
+            self.origin,
+            replica.skew,
+        );
         let mut alive = Alive::new(Arc::new(process));
         alive.wake(Kind::Sweep, sweep::KEY, self.world.now, self.origin);
         replica.alive = Some(alive);

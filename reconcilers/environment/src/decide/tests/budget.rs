@@ -65,7 +65,7 @@ fn a_wait_that_the_row_tells_of_is_not_begun_again() {
         &Error::Waiting {
             reason: "DigitalOceanRateLimited",
             message: "GET /v2/droplets: the request limit is reached".to_owned(),
-            until: world.now + secs(600),
+            after: secs(600),
         },
         world.now,
     );

@@ -8,7 +8,7 @@ use crate::{
         world::{Fault, World, secs},
     },
 };
-use model::{EnvironmentPhase, IntentId};
+use model::{EnvironmentDesiredState, EnvironmentPhase, IntentId};
 use runtime::Read;
 
 #[test]
@@ -167,6 +167,31 @@ fn a_clock_that_is_ahead_shortens_no_window() {
     assert_eq!(plan.actions, []);
     world.wait(61);
     assert_eq!(world.names(), ["name", "adopted"]);
+}
+
+/// A pass may take a while from its list to its decision.
+#[test]
+fn a_list_from_within_the_window_proves_nothing_after_it() {
+    // A create whose answer was lost, of one that is wanted and of one that is not any more; and a droplet that an answer named.
+    for case in ["lost", "abandoned", "announce"] {
+        let mut world = if case == "announce" { launched() } else { World::new() };
+        if case == "announce" {
+            world.vandalise();
+        } else {
+            world.pass(Fault::CrashBefore(1));
+        }
+        if case == "abandoned" {
+            world.want(EnvironmentDesiredState::Deleted);
+        }
+        let announced_at = world.record.as_ref().unwrap().intent.as_ref().unwrap().announced_at;
+        world.wait(119 - world.now.duration_since(announced_at).as_secs());
+        let listed = world.read().unwrap();
+        world.wait(2);
+        let observed = world.observed(listed, Read::Authoritative);
+        let plan = decide(&world.policy, world.record.as_ref().unwrap(), &observed, world.now);
+        assert_eq!((plan.actions, plan.requeue), (vec![Action::Look], Some(secs(0))), "{case}");
+        assert_eq!(world.names()[0], case);
+    }
 }
 
 #[test]

@@ -136,8 +136,9 @@ impl World {
             }
             Action::CreateDroplet { .. } => {
                 if let Some(until) = self.short_until.filter(|until| *until > self.now) {
+                    let after = until.duration_since(self.now);
                     let (reason, message) = ("DigitalOceanRateLimited", "the request limit is reached".to_owned());
-                    return Some(Error::Waiting { reason, message, until });
+                    return Some(Error::Waiting { reason, message, after });
                 }
                 let intent = self.outbox.take(environment).expect("a create without permission");
                 let id = self.place(Some(intent.id), true);

@@ -171,7 +171,7 @@ async fn another_s_delete_goes_before_our_reads() {
     tokio::task::yield_now().await;
     while reads.budget.acquire(Priority::Read).await.is_ok() {}
     let pending = reads.budget.pending(Priority::Read);
-    assert!(pending.is_some_and(|until| until > Timestamp::now()), "{pending:?}");
+    assert!(pending.is_some_and(|left| !left.is_zero()), "{pending:?}");
     for _ in 0..20 {
         server.ask(&deletes.budget, Priority::Delete).await.unwrap();
     }
