@@ -172,11 +172,10 @@ const RECONCILERS: &[&str] = &[
     "instance-reconciler",
 ];
 
-/// Outside crates that only some may use: SQL has one home, and so has the container engine. The benchmark sends plain updates as
-/// the other side of a comparison; nothing that runs for real is allowed it.
+/// Outside crates that only some may use: SQL has one home, and so has the container engine.
 const RESERVED: &[(&str, &[&str])] = &[
-    ("sqlx", &["schema", "bench-loop"]),
-    ("jiff-sqlx", &["schema", "bench-loop"]),
+    ("sqlx", &["schema"]),
+    ("jiff-sqlx", &["schema"]),
     ("bollard", &["container-reconciler", "dtma"]),
 ];
 
@@ -301,7 +300,7 @@ fn imports_against_the_rules_are_told() {
         "api imports digitalocean, but may only import [agent-api, model, schema]",
         "api imports cluster, but may only import",
         "e2e imports dtma, which is a binary",
-        "e2e uses sqlx, which only schema and bench-loop may",
+        "e2e uses sqlx, which only schema may",
         "firewall-reconciler imports environment-reconciler: reconcilers meet in rows, never in code",
         "runtime imports model in its tests, but may only import []",
         "toolplane uses bollard, which only container-reconciler and dtma may",

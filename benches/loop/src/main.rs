@@ -27,6 +27,7 @@ mod figures;
 mod fixture;
 mod ours;
 mod peer;
+mod programs;
 mod scenarios;
 mod statuses;
 mod subject;

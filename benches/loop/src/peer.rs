@@ -1,7 +1,10 @@
 //! The peer's side: built by cargo as the crate of its own that it is, with its server beside it.
 
-use crate::subject::Subject;
-use anyhow::{Context, Result, ensure};
+use crate::{
+    programs::{build, root},
+    subject::Subject,
+};
+use anyhow::{Context, Result};
 use std::{
     path::{Path, PathBuf},
     process::Stdio,
@@ -13,32 +16,12 @@ use tokio::{
     sync::OnceCell,
 };
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
-
-/// Where this program was built, the peer is too: dependencies that are the same are built once.
-fn binary() -> Result<PathBuf> {
-    let program = std::env::current_exe()?;
-    Ok(program.parent().context("a program is in a folder")?.join("bench-peer"))
-}
-
-/// Builds the peer in release mode.
-async fn build() -> Result<()> {
+/// Where it is, once it is built.
+async fn binary() -> Result<&'static Path> {
+    static BUILT: OnceCell<PathBuf> = OnceCell::const_new();
     let folder = root().join("benches/peer");
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command.args(["build", "--release", "--locked"]).current_dir(&folder);
-    command.env("CARGO_TARGET_DIR", root().join("target"));
-    let status = command.status().await?;
-    ensure!(status.success(), "{} could not be built", folder.display());
-    let binary = binary()?;
-    ensure!(
-        binary.exists(),
-        "run with --release: the peer is built that way, and {} is not there",
-        binary.display()
-    );
-    Ok(())
+    let built = BUILT.get_or_try_init(|| build(&folder, &[], "bench-peer")).await?;
+    Ok(built)
 }
 
 /// The server, with so many objects. Ends when it is dropped.
@@ -51,9 +34,7 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) async fn start(count: u32) -> Result<Self> {
-        static BUILT: OnceCell<()> = OnceCell::const_new();
-        BUILT.get_or_try_init(build).await?;
-        let mut command = Command::new(binary()?);
+        let mut command = Command::new(binary().await?);
         command.args(["server", &count.to_string()]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn()?;
@@ -74,7 +55,7 @@ impl Server {
 
     /// A fresh controller over its objects, once it has reconciled all.
     pub(crate) async fn controller(&self) -> Result<Subject> {
-        let mut command = Command::new(binary()?);
+        let mut command = Command::new(binary().await?);
         command.args(["controller", &self.address, &self.count.to_string()]);
         Subject::start(command).await
     }
