@@ -102,6 +102,11 @@ impl BudgetConfig {
         }
     }
 
+    /// When the hour's count has run out and its reset has passed, one request in this time may go and see: five seconds.
+    fn probe(&self) -> Duration {
+        self.hour / 720
+    }
+
     /// For how long a block of a ledger may be sent: a twentieth of the minute.
     fn lasts(&self) -> Duration {
         self.minute / 20
@@ -203,11 +208,12 @@ impl Budget {
         until.map(|until| until.saturating_duration_since(now))
     }
 
-    /// Whether creates have to wait, or had to within the last quarter of a minute. Who only looks then does it seldom, and for
-    /// all at once.
+    /// Whether creates have to wait, or had to within the last quarter of a minute, or the hour has nothing left for reads. Who only
+    /// looks then does it seldom, and for all at once.
     pub fn is_short(&self) -> bool {
-        let short_until = self.shared.lock().short_until;
-        short_until.is_some_and(|until| Instant::now() < until + self.shared.config.minute / 4)
+        let (state, now) = (self.shared.lock(), Instant::now());
+        let recently = |until| now < until + self.shared.config.minute / 4;
+        state.short_until.is_some_and(recently) || state.told.check(Priority::Read, now).is_err()
     }
 
     /// Over how long so many reads are spread that can wait: 60 a minute, and 12 while requests are short.
@@ -227,16 +233,11 @@ impl Budget {
         self.shared.config.patience
     }
 
-    /// Waits for leave to send one request, at most for the configured patience.
+    /// Waits for leave to send one request, at most for the configured patience. What others wait for goes as they do.
     pub async fn acquire(&self, priority: Priority) -> Result<Permit, Exhausted> {
-        self.acquire_as(priority, priority).await
-    }
-
-    /// As [`acquire`](Self::acquire), but waits in the place of another priority: of what waits for it.
-    pub async fn acquire_as(&self, priority: Priority, place: Priority) -> Result<Permit, Exhausted> {
         let began = Instant::now();
         let (deadline, ahead_at) = (began + self.shared.config.patience, began + self.shared.config.patience / 10);
-        let mut place = Place::take(&self.shared, priority, place);
+        let mut place = Place::take(&self.shared, priority);
         loop {
             let until = match place.attempt() {
                 Turn::Granted { block, let_ahead } => {

@@ -221,7 +221,7 @@ impl Client {
         let permit = self
             .inner
             .budget
-            .acquire_as(request.priority, place)
+            .acquire(place)
             .await
             .map_err(|exhausted| Error::RateLimited {
                 call,

@@ -139,7 +139,8 @@ fn whole_seconds(duration: Duration) -> u64 {
 
 /// A time from now, in seconds since the epoch.
 fn epoch_after(duration: Duration) -> i64 {
-    Timestamp::now().as_second() + i64::try_from(duration.as_secs()).unwrap_or(0)
+    let now = Timestamp::now();
+    now.checked_add(duration).unwrap_or(now).as_second()
 }
 
 #[cfg(test)]

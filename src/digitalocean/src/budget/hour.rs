@@ -5,12 +5,14 @@ use jiff::Timestamp;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// When the count has run out and its reset has passed, one request in this time may go and see.
-const PROBE: Duration = Duration::from_secs(5);
+/// Headers tell whole seconds: what they name may be as much later.
+const RESOLUTION: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct Hour {
     pub(super) limit: u32,
+    /// When the count has run out and its reset has passed, one request in this time may go and see.
+    probe: Duration,
     /// Sent, not yet answered: the server's count may or may not include them.
     in_flight: u32,
     known: Option<Known>,
@@ -25,9 +27,10 @@ struct Known {
 }
 
 impl Hour {
-    pub(super) fn new(limit: u32) -> Self {
+    pub(super) fn new(limit: u32, probe: Duration) -> Self {
         Self {
             limit,
+            probe,
             in_flight: 0,
             known: None,
         }
@@ -55,7 +58,7 @@ impl Hour {
         if let Some(known) = &mut self.known {
             known.remaining = known.remaining.saturating_sub(1);
             if now >= known.probe_at {
-                known.probe_at = now + PROBE;
+                known.probe_at = now + self.probe;
             }
         }
     }
@@ -72,7 +75,7 @@ impl Hour {
             self.known = Some(Known {
                 remaining: remaining.saturating_sub(self.in_flight),
                 reset,
-                probe_at: Instant::now() + ahead.unsigned_abs().max(PROBE),
+                probe_at: Instant::now() + (ahead.unsigned_abs() + RESOLUTION).max(self.probe),
             });
         }
     }

@@ -50,7 +50,7 @@ pub(super) enum Turn {
 /// A place in the queue. Leaving it, by success or by being dropped, lets the next one look.
 pub(super) struct Place<'a> {
     shared: &'a Shared,
-    /// What is to be sent.
+    /// As what it came, and counts at the end of the hour.
     priority: Priority,
     /// As what it waits, and since when.
     ticket: (Priority, u64),
@@ -60,11 +60,11 @@ pub(super) struct Place<'a> {
 }
 
 impl<'a> Place<'a> {
-    /// The last place among those that wait as `place`.
-    pub(super) fn take(shared: &'a Shared, priority: Priority, place: Priority) -> Self {
+    /// The last place among those of a priority.
+    pub(super) fn take(shared: &'a Shared, priority: Priority) -> Self {
         let mut state = shared.lock();
         state.tickets += 1;
-        let ticket = (place, state.tickets);
+        let ticket = (priority, state.tickets);
         let notify = Arc::new(Notify::new());
         state.waiting.insert(ticket, Arc::clone(&notify));
         state.show();
@@ -87,7 +87,9 @@ impl<'a> Place<'a> {
     pub(super) fn go_ahead(&mut self) {
         let mut state = self.shared.lock();
         let share = state.share(AHEAD);
-        if !self.is_last() || state.ahead.check(share, Instant::now()).is_err() {
+        let now = Instant::now();
+        // Who could not go there either would only keep creates back.
+        if !self.is_last() || state.ahead.check(share, now).is_err() || state.told.check(self.priority, now).is_err() {
             return;
         }
         state.ahead.send();
@@ -153,7 +155,7 @@ impl State {
             hour: Window::new(config.lengths().hour),
             ahead: Window::new(config.lengths().minute),
             short_until: None,
-            told: Hour::new(config.per_hour.get()),
+            told: Hour::new(config.per_hour.get(), config.probe()),
             blocked_until: None,
             refused: None,
             blocks: None,

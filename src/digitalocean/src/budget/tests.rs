@@ -256,7 +256,7 @@ async fn a_read_that_many_wait_for_goes_as_they_would() {
     let ask = |name, place| {
         let (budget, order) = (budget.clone(), Arc::clone(&order));
         tokio::spawn(async move {
-            let permit = budget.acquire_as(Priority::Read, place).await.unwrap();
+            let permit = budget.acquire(place).await.unwrap();
             order.lock().unwrap().push(name);
             drop(permit);
         })
@@ -277,7 +277,7 @@ async fn nobody_begins_what_those_who_wait_already_leave_no_room_for() {
         drop(budget.acquire(Priority::Create).await.unwrap());
     }
     assert_eq!(budget.pending(Priority::Create), None);
-    let place = |_| Place::take(&budget.shared, Priority::Create, Priority::Create);
+    let place = |_| Place::take(&budget.shared, Priority::Create);
     let places: Vec<_> = (0..5).map(place).collect();
     let left = budget.pending(Priority::Create).expect("five wait for the last five");
     assert!(left > Duration::from_secs(50), "{left:?}");

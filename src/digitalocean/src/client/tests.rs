@@ -381,6 +381,24 @@ async fn the_budget_is_corrected_from_headers() {
     assert!(client.budget().acquire(Priority::Delete).await.is_ok());
 }
 
+/// The end of the hour is kept for deletes and creates, and so for what is read right before one.
+#[tokio::test]
+async fn at_the_end_of_an_hour_only_those_reads_go_that_a_change_waits_for() {
+    let answer = ResponseTemplate::new(200)
+        .insert_header("ratelimit-limit", "5000")
+        .insert_header("ratelimit-remaining", "123")
+        .insert_header("ratelimit-reset", (Timestamp::now().as_second() + 3_000).to_string())
+        .set_body_json(json!({"droplet": droplet(7)}));
+    let server = answering(answer).await;
+    let client = client(&server);
+    client.droplet_get(7).await.unwrap();
+    assert!(client.budget().is_short());
+    assert!(matches!(client.droplet_get(7).await, Err(Error::RateLimited { .. })));
+    client.reading_for(Priority::Delete).droplet_get(7).await.unwrap();
+    client.reading_for(Priority::Create).droplet_get(7).await.unwrap();
+    assert_eq!(requests(&server).await, 3);
+}
+
 #[tokio::test]
 async fn a_redirect_is_not_followed() {
     let server = answering(ResponseTemplate::new(302).insert_header("location", "http://127.0.0.1:1/")).await;
