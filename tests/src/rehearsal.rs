@@ -23,7 +23,15 @@ use schema::{ConnectOptions, Database};
 use secrecy::ExposeSecret;
 use serde_json::Value;
 use simulator::{DropletInfo, Simulator};
-use std::{net::TcpListener, num::NonZeroU32, sync::Arc, time::Duration};
+use std::{
+    net::TcpListener,
+    num::NonZeroU32,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use tokio_util::task::AbortOnDropHandle;
 use url::Url;
 
@@ -49,6 +57,8 @@ pub struct Rehearsal {
     pub machines: Machines<Obedient>,
     /// How the next replica is started.
     pub config: ReplicaConfig,
+    /// Whether droplets have agents.
+    agents: Arc<AtomicBool>,
     // In this order: what works ends before what it works with.
     replica: Option<Replica>,
     _agents: AbortOnDropHandle<()>,
@@ -73,14 +83,23 @@ impl Rehearsal {
             backend_url: format!("https://{}", listener.local_addr()?).parse()?,
         };
         let (machines, droplets) = (Machines::default(), Arc::clone(&simulator));
-        let keeping =
-            Machines::clone(&machines).run(installation.clone(), move || droplets.droplets(), |_, _| Obedient::default());
+        let agents = Arc::new(AtomicBool::new(true));
+        let booting = Arc::clone(&agents);
+        let with_agents = move || {
+            if booting.load(Ordering::SeqCst) {
+                droplets.droplets()
+            } else {
+                Vec::new()
+            }
+        };
+        let keeping = Machines::clone(&machines).run(installation.clone(), with_agents, |_, _| Obedient::default());
         let rows = Rows::new(database_url.as_str());
         rows.insert_catalog("acme/reasoning").await;
         Ok(Self {
             rows,
             console: Client::new(reached(simulator.base_url()))?,
             machines,
+            agents,
             config: config(&database_url, simulator.base_url(), &installation).await?,
             simulator,
             replica: None,
@@ -109,6 +128,11 @@ impl Rehearsal {
         if let Some(replica) = self.replica.take() {
             replica.stop().await.expect("the replica ends well");
         }
+    }
+
+    /// From now on droplets have agents, or have none, not even those that had one.
+    pub fn boot_agents(&self, boot: bool) {
+        self.agents.store(boot, Ordering::SeqCst);
     }
 
     /// The installation's name.

@@ -5,6 +5,7 @@ use e2e::{Rehearsal, eventually, rehearsal::condition};
 use jiff::SignedDuration;
 use model::tags;
 use serde_json::{Value, json};
+use simulator::{Entry, What};
 
 /// An environment with a tool that runs.
 async fn running(rehearsal: &Rehearsal) -> (String, String) {
@@ -34,7 +35,16 @@ async fn act(rehearsal: &Rehearsal, droplet: u64, action: DropletAction) {
     .await;
 }
 
-/// Renamed, untagged, switched off, resized, moved to another project: each is put right on the same droplet, and told with its cause.
+/// What was asked of `DigitalOcean` about droplets.
+pub(crate) fn of_droplets(changes: &[Entry]) -> Vec<String> {
+    let path = |entry: &Entry| match &entry.what {
+        What::Request { path, .. } => path.starts_with("/v2/droplets").then(|| path.clone()),
+        What::Twins { .. } | What::Destroyed { .. } | What::Vanished { .. } => None,
+    };
+    changes.iter().filter_map(path).collect()
+}
+
+/// Renamed, untagged, switched off, moved to another project: each is put right on the same droplet, and told with its cause.
 pub(crate) async fn what_is_changed_is_put_back(mut rehearsal: Rehearsal) {
     let project = make_project(&rehearsal).await;
     rehearsal.config.project = Some("Agents".to_owned());
@@ -122,6 +132,53 @@ async fn until_in_project(rehearsal: &Rehearsal, project: &str, droplet: u64) {
         if member { Ok(()) } else { Err(members) }
     })
     .await;
+}
+
+/// Somebody resized two droplets while nobody was there. One gets its own size again, with its tools; the other's disk grew, which
+/// nothing can undo: the row says so, and it runs on as it is.
+pub(crate) async fn what_somebody_resized_gets_its_size_again(mut rehearsal: Rehearsal) {
+    rehearsal.start().await;
+    let (resized, resized_tool) = running(&rehearsal).await;
+    let (grown, grown_tool) = running(&rehearsal).await;
+    let (smaller, larger) = (rehearsal.droplet(&resized).await, rehearsal.droplet(&grown).await);
+    rehearsal.stop().await;
+    for (droplet, disk) in [(smaller, false), (larger, true)] {
+        let size = "s-2vcpu-2gb".to_owned();
+        for action in [
+            DropletAction::PowerOff,
+            DropletAction::Resize { size, disk },
+            DropletAction::PowerOn,
+        ] {
+            act(&rehearsal, droplet, action).await;
+        }
+    }
+    rehearsal.start().await;
+
+    // 1. Back, and told why.
+    let own = |seen: &digitalocean::Droplet| seen.size_slug == "s-1vcpu-1gb" && seen.status == DropletStatus::Active;
+    rehearsal.until_droplet_is(smaller, "of its own size, and on", own).await;
+    rehearsal.until_ready(&resized).await;
+    rehearsal.rows.until_instance(&resized_tool, "running").await;
+    assert_eq!(rehearsal.droplet(&resized).await, smaller);
+    let events = rehearsal.toolplane_json(&["events", "environment", &resized]).await;
+    let cause = format!("droplet {smaller} is not of spec.size_slug of generation 1");
+    let told = |event: &Value| event["cause"] == cause && event["reason"] == "DropletResizing";
+    assert!(events["items"].as_array().unwrap().iter().any(told), "{events}");
+
+    // 2. Left alone, and told why.
+    let said = |row: &Value| condition(row, "Resized")["status"] == "False";
+    rehearsal
+        .rows
+        .until_environment_is(&grown, "told that its size cannot be had", said)
+        .await;
+    let row = rehearsal.rows.environment(&grown).await;
+    assert!(
+        condition(&row, "Resized")["message"].as_str().unwrap().contains("disk"),
+        "{row}"
+    );
+    rehearsal.rows.until_instance(&grown_tool, "running").await;
+    assert_eq!(rehearsal.console.droplet_get(larger).await.unwrap().size_slug, "s-2vcpu-2gb");
+    assert_eq!(rehearsal.simulator.droplets().len(), 2);
 }
 
 /// Paused, an environment is observed, and neither what somebody did nor what its user wants is acted upon. Then it all is.

@@ -142,9 +142,13 @@ async fn told(rehearsal: &Rehearsal, environments: &[String]) -> Result<Said, St
     let Some(environment) = environments.iter().find(waits) else {
         return Err(listed);
     };
+    let waiting = async || condition(&rehearsal.rows.environment(environment).await, "BudgetAvailable");
+    let before = waiting().await;
     let (described, _) = rehearsal.toolplane(&["describe", "environment", environment]).await;
-    let row = rehearsal.rows.environment(environment).await;
-    let since = condition(&row, "BudgetAvailable")["lastTransitionTime"].clone();
+    if waiting().await != before {
+        return Err(described);
+    }
+    let since = &before["lastTransitionTime"];
     let line = |title: &str| described.lines().find(|line| line.trim_start().starts_with(title));
     let waits_for = line("Waits for:").filter(|line| line.ends_with("(BudgetAvailable)"));
     let promised = waits_for.and_then(|line| Some(line.split_once(PROMISE)?.1.split_once(' ')?.0));

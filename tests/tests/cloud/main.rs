@@ -7,6 +7,7 @@
 mod behind_our_back;
 mod budget;
 mod doubt;
+mod launches;
 mod orphans;
 mod refusals;
 mod wishes;
@@ -52,7 +53,12 @@ fn stories() -> Vec<Trial> {
         behind_our_back {
             what_is_changed_is_put_back
             a_paused_environment_is_left_as_it_is
+            what_somebody_resized_gets_its_size_again
             a_silent_agent_costs_nothing
+        }
+        launches {
+            a_launch_that_takes_too_long_destroys_nothing_and_heals_by_itself
+            a_droplet_whose_agent_can_never_enrol_is_replaced
         }
         refusals {
             a_value_that_is_refused_is_named_and_heals_with_the_row
