@@ -100,8 +100,11 @@ fn is_launching(record: &EnvironmentRecord) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{firewalls::Known, trust::Trust};
+    use crate::{droplets::Droplet, firewalls::Known, trust::Trust};
     use digitalocean::FirewallSpec;
+    use model::{
+        DropletId, Environment, EnvironmentId, EnvironmentSpec, EnvironmentStatus, Intent, IntentId, IntentKind, UserId,
+    };
     use std::sync::Arc;
 
     fn at(seconds: i64) -> Timestamp {
@@ -123,6 +126,107 @@ mod tests {
             settling_since: None,
             read_at: Some(at(0)),
             trust,
+        }
+    }
+
+    fn record(phase: EnvironmentPhase, desired_state: EnvironmentDesiredState, epoch: Option<i64>) -> EnvironmentRecord {
+        let id = EnvironmentId::random();
+        let environment = Environment {
+            id,
+            generation: 1,
+            spec: EnvironmentSpec {
+                user_id: UserId::random(),
+                region: "nyc3".into(),
+                size: "s-1vcpu-1gb".into(),
+                image: "ubuntu-22-04-x64".into(),
+                desired_state,
+                paused: false,
+            },
+            status: EnvironmentStatus {
+                phase,
+                ..EnvironmentStatus::default()
+            },
+            last_heartbeat_at: None,
+            created_at: at(0),
+            updated_at: at(0),
+        };
+        let intent = epoch.map(|epoch| Intent {
+            id: IntentId::random(),
+            environment_id: id,
+            kind: IntentKind::Create,
+            epoch,
+            announced_at: at(0),
+            droplet_id: None,
+            enrolment_expires_at: at(3600),
+            enrolled_key: None,
+            outcome: None,
+        });
+        EnvironmentRecord {
+            subject: Subject::Row(environment),
+            intent: intent.map(Box::new),
+            tools: None,
+            firewall: None,
+        }
+    }
+
+    fn serves(record: &EnvironmentRecord, droplets: Observation<Vec<Droplet>>, trust: Trust, unsent: bool, age: i64) -> bool {
+        let sighting = Sighting {
+            droplets: match droplets {
+                Observation::Unknown => Observation::Unknown,
+                Observation::Absent => Observation::Absent,
+                Observation::Present(droplets) => Observation::Present(droplets.into()),
+            },
+            read_at: Some(at(0)),
+            trust,
+        };
+        Freshness::default().droplets_serve(record, &sighting, unsent, at(age))
+    }
+
+    #[test]
+    fn a_droplet_that_was_seen_serves_for_moments_while_it_is_on_its_way() {
+        use EnvironmentDesiredState::{Active, Deleted};
+        let cases = [
+            (EnvironmentPhase::Creating, Active, 4, true),
+            (EnvironmentPhase::Creating, Active, 5, false),
+            // What is done to one with tools on it, or to one that is to go, rests on this moment.
+            (EnvironmentPhase::Active, Active, 0, false),
+            (EnvironmentPhase::Unresponsive, Active, 0, false),
+            (EnvironmentPhase::Creating, Deleted, 0, false),
+        ];
+        for (phase, desired, age, expected) in cases {
+            let found = serves(
+                &record(phase, desired, Some(1)),
+                Observation::Present(Vec::new()),
+                Trust::Trusted,
+                false,
+                age,
+            );
+            assert_eq!(found, expected, "{phase:?} {desired:?} {age}");
+        }
+    }
+
+    #[test]
+    fn that_there_is_none_serves_only_where_none_was_ever_asked_for() {
+        let launching = |epoch| record(EnvironmentPhase::PendingCreation, EnvironmentDesiredState::Active, epoch);
+        let doubt = || Trust::Withheld {
+            since: at(0),
+            reason: "test".into(),
+        };
+        let serves = |record: &EnvironmentRecord, trust, unsent, age| serves(record, Observation::Absent, trust, unsent, age);
+        assert!(serves(&launching(None), Trust::Trusted, false, 59));
+        assert!(!serves(&launching(None), Trust::Trusted, false, 60), "too old");
+        assert!(!serves(&launching(None), doubt(), false, 0), "in doubt");
+        assert!(serves(&launching(Some(1)), Trust::Trusted, true, 59), "surely not sent");
+        assert!(!serves(&launching(Some(1)), Trust::Trusted, false, 0), "perhaps sent");
+        assert!(!serves(&launching(Some(2)), Trust::Trusted, true, 0), "there was one before");
+        for known in ["recorded", "answered"] {
+            let mut record = launching(Some(1));
+            match (&mut record.subject, &mut record.intent) {
+                (Subject::Row(row), _) if known == "recorded" => row.status.droplet_id = Some(DropletId(7)),
+                (_, Some(intent)) => intent.droplet_id = Some(DropletId(7)),
+                (_, None) => unreachable!(),
+            }
+            assert!(!serves(&record, Trust::Trusted, true, 0), "{known}: its id can be asked for");
         }
     }
 

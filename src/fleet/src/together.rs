@@ -177,3 +177,6 @@ fn fail<T>(answers: impl IntoIterator<Item = oneshot::Sender<Result<T, LookError
         let _ = answer.send(Err(Arc::clone(&error)));
     }
 }
+
+#[cfg(test)]
+mod tests;

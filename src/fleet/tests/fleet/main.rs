@@ -4,5 +4,6 @@
 
 mod bed;
 mod breaker;
+mod firewall_looks;
 mod looks;
 mod sweep;
