@@ -9,6 +9,7 @@ mod flags;
 mod layers;
 mod settings;
 mod table;
+mod variables;
 
 pub(crate) use flags::Flags;
 pub(crate) use settings::Settings;

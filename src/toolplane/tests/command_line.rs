@@ -237,6 +237,33 @@ fn commands_without_a_database_name_the_setting() {
     assert_eq!(run(&[], &["got"], "").status.code(), Some(2), "not understood");
 }
 
+#[test]
+fn a_mistyped_variable_stops_every_command() {
+    let variables = [("TOOLPLANE_DATABASE_URL", NOWHERE), ("TOOLPLANE_DATABASE_URLL", NOWHERE)];
+    let commands = [
+        &["serve"][..],
+        &["migrate"],
+        &["apply", "-f", "-"],
+        &["get", "env"],
+        &["describe", "env"],
+        &["events"],
+        &["plan"],
+    ];
+    for arguments in commands {
+        let refused = run(&variables, arguments, "");
+        assert_eq!(refused.status.code(), Some(1), "{arguments:?}");
+        let said = complained(&refused);
+        assert!(
+            said.contains("unknown environment variable TOOLPLANE_DATABASE_URLL")
+                && said.contains("did you mean TOOLPLANE_DATABASE_URL?"),
+            "{arguments:?}: {said}"
+        );
+    }
+    let doctor = run(&variables, &["doctor"], "");
+    assert_eq!(doctor.status.code(), Some(1));
+    assert!(printed(&doctor).contains("TOOLPLANE_DATABASE_URLL"), "{}", printed(&doctor));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unmigrated_database_is_not_written_to() {
     let cluster = cluster::Cluster::start(cluster::Options::default()).await.unwrap();

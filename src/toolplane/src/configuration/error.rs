@@ -1,6 +1,9 @@
 //! What can be wrong with the configuration.
 
-use super::table::{self, Setting};
+use super::{
+    table::{self, Setting},
+    variables,
+};
 use std::path::PathBuf;
 
 /// Every error of this module.
@@ -36,6 +39,9 @@ pub(crate) enum Error {
     #[error("unknown setting `{key}` in {}", path.display())]
     #[diagnostic(help("{help}"))]
     Unknown { key: String, path: PathBuf, help: String },
+    #[error("unknown environment variable {name}")]
+    #[diagnostic(help("{help}"))]
+    UnknownVariable { name: String, help: String },
     #[error("cannot read the configuration file {}", path.display())]
     #[diagnostic(help("it is TOML with lines such as `listen = \"127.0.0.1:8443\"`; --config or TOOLPLANE_CONFIG names it"))]
     File {
@@ -62,20 +68,39 @@ impl Error {
     }
 
     pub(crate) fn unknown(key: &str, path: PathBuf) -> Self {
-        let nearest = table::SETTINGS
-            .iter()
-            .map(|setting| (strsim::jaro_winkler(key, setting.name), setting.name))
-            .max_by(|left, right| left.0.total_cmp(&right.0))
-            .filter(|(similarity, _)| *similarity > 0.8);
-        let known = || {
-            let names: Vec<&str> = table::SETTINGS.iter().map(|setting| setting.name).collect();
-            format!("known are {}", names.join(", "))
-        };
-        let help = nearest.map_or_else(known, |(_, name)| format!("did you mean `{name}`?"));
+        let known: Vec<&str> = table::SETTINGS.iter().map(|setting| setting.name).collect();
+        let help = nearest(key, known.iter().copied());
+        let help = help.map_or_else(
+            || format!("known are {}", known.join(", ")),
+            |name| format!("did you mean `{name}`?"),
+        );
         Self::Unknown {
             key: key.to_owned(),
             path,
             help,
         }
     }
+
+    pub(crate) fn unknown_variable(name: &str) -> Self {
+        let known = variables::known();
+        // What all of them begin with says nothing about which one was meant.
+        let bare = |name: &str| name.strip_prefix(variables::PREFIX).unwrap_or(name).to_uppercase();
+        let bares: Vec<String> = known.iter().map(|name| bare(name)).collect();
+        let help = nearest(&bare(name), bares.iter().map(String::as_str));
+        let help = help.map_or_else(
+            || format!("unset it; known are {}", known.join(", ")),
+            |name| format!("did you mean {}{name}?", variables::PREFIX),
+        );
+        Self::UnknownVariable {
+            name: name.to_owned(),
+            help,
+        }
+    }
+}
+
+/// The known name that is most like another, if one is.
+fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let similar = known.map(|known| (strsim::jaro_winkler(name, known), known));
+    let (similarity, nearest) = similar.max_by(|left, right| left.0.total_cmp(&right.0))?;
+    (similarity > 0.8).then_some(nearest)
 }

@@ -3,6 +3,7 @@
 use super::{
     error::Error,
     table::{self, SETTINGS, Setting},
+    variables,
 };
 use config::{FileFormat, Source, Value};
 use secrecy::SecretString;
@@ -34,7 +35,7 @@ impl Layers {
         if let Some(path) = file {
             merged.put(read_file(path)?)?;
         }
-        merged.put(read_environment(environment))?;
+        merged.put(read_environment(environment)?)?;
         let flags = flags.iter().map(|(key, text)| {
             let origin = table::flag(key);
             (
@@ -156,8 +157,13 @@ fn read_file(path: &Path) -> Result<BTreeMap<String, Found>, Error> {
     Ok(layer)
 }
 
-/// Variables that are no settings are left alone: others may use the prefix, such as Kubernetes for a service of this name.
-fn read_environment(environment: HashMap<String, String>) -> BTreeMap<String, Found> {
+/// A variable with our prefix that is none of ours is a mistake, but for those that Kubernetes makes for a service of this name.
+fn read_environment(environment: HashMap<String, String>) -> Result<BTreeMap<String, Found>, Error> {
+    let set = environment.iter().filter(|(_, value)| !value.is_empty());
+    // Of several always the same one.
+    if let Some(variable) = set.map(|(name, _)| name).filter(|name| !variables::is_known(name)).min() {
+        return Err(Error::unknown_variable(variable));
+    }
     let source = config::Environment::with_prefix("TOOLPLANE")
         .ignore_empty(true)
         .source(Some(environment));
@@ -170,7 +176,7 @@ fn read_environment(environment: HashMap<String, String>) -> BTreeMap<String, Fo
         };
         Some((key, found))
     });
-    layer.collect()
+    Ok(layer.collect())
 }
 
 /// A list reads as its elements with commas between, as a flag or variable would have it.

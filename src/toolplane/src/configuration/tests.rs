@@ -131,13 +131,49 @@ fn a_wrong_secret_is_never_repeated() {
 }
 
 #[test]
-fn unknown_keys_of_the_file_are_refused_and_foreign_variables_are_not() {
+fn unknown_keys_of_the_file_are_refused() {
     let (error, help) = refusal(&[], &[], "lisen = \"127.0.0.1:1\"\n");
     assert!(error.starts_with("unknown setting `lisen` in "), "{error}");
     assert_eq!(help, "did you mean `listen`?");
     let (_, help) = refusal(&[], &[], "colour = \"blue\"\n");
     assert!(help.starts_with("known are database_url, "), "{help}");
-    resolve(&[], &[("TOOLPLANE_PORT_8443_TCP", "tcp://10.0.0.1:8443")], "").unwrap();
+}
+
+#[test]
+fn a_mistyped_variable_is_refused_with_the_nearest_right_one() {
+    for (mistyped, right) in [
+        ("TOOLPLANE_DATABASEURL", "TOOLPLANE_DATABASE_URL"),
+        ("TOOLPLANE_DATABASE_URL_FIEL", "TOOLPLANE_DATABASE_URL_FILE"),
+        ("TOOLPLANE_LISTEN_FILE", "TOOLPLANE_LISTEN"),
+        ("TOOLPLANE_LAG_WINDOW", "TOOLPLANE_LAG_WINDOW_SECONDS"),
+        ("TOOLPLANE_BREAKER_PERCENTAGE", "TOOLPLANE_BREAKER_PERCENT"),
+        ("TOOLPLANE_LOGFORMAT", "TOOLPLANE_LOG_FORMAT"),
+    ] {
+        let (error, help) = refusal(&[], &[(mistyped, "10")], "");
+        assert_eq!(error, format!("unknown environment variable {mistyped}"));
+        assert_eq!(help, format!("did you mean {right}?"));
+    }
+    let (_, help) = refusal(&[], &[("TOOLPLANE_COLOUR", "blue")], "");
+    assert!(help.starts_with("unset it; known are TOOLPLANE_DATABASE_URL, "), "{help}");
+    // One that is empty counts as not set, whatever its name.
+    resolve(&[], &[("TOOLPLANE_COLOUR", "")], "").unwrap();
+}
+
+#[test]
+fn what_kubernetes_tells_of_a_service_of_our_name_is_no_mistake() {
+    for name in [
+        "TOOLPLANE_SERVICE_HOST",
+        "TOOLPLANE_SERVICE_PORT",
+        "TOOLPLANE_SERVICE_PORT_HTTPS",
+        "TOOLPLANE_PORT",
+        "TOOLPLANE_PORT_8443_TCP",
+        "TOOLPLANE_PORT_8443_TCP_ADDR",
+        "TOOLPLANE_API_PORT_443_TCP_PROTO",
+        "TOOLPLANES_OF_OTHERS",
+    ] {
+        resolve(&[], &[(name, "tcp://10.0.0.1:8443")], "").unwrap();
+    }
+    assert!(resolve(&[], &[("TOOLPLANE_PORT_HTTPS_TCP", "1")], "").is_err());
 }
 
 #[test]
