@@ -63,7 +63,7 @@ comment on column public.environment_tombstones.deleted_at is 'When the row was 
 
 create table public.reconcile_events (
     id bigint generated always as identity primary key,
-    environment_id uuid not null,
+    environment_id uuid,
     instance_id uuid,
     type public.reconcile_event_type_enum not null,
     reason text not null,
@@ -78,7 +78,7 @@ create index reconcile_events_environment_id_idx on public.reconcile_events (env
 create index reconcile_events_last_seen_idx on public.reconcile_events (last_seen desc);
 comment on table public.reconcile_events is 'What was done and why. The same thing again within an hour raises the count.';
 comment on column public.reconcile_events.id is 'Primary key.';
-comment on column public.reconcile_events.environment_id is 'What it is about. No foreign key: events outlive the row.';
+comment on column public.reconcile_events.environment_id is 'What it is about; null for what the installation has once. No foreign key: events outlive the row.';
 comment on column public.reconcile_events.instance_id is 'What it is about, more closely.';
 comment on column public.reconcile_events.type is 'Normal or Warning.';
 comment on column public.reconcile_events.reason is 'One upper-camel-case word: DropletCreated.';

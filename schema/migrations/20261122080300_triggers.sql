@@ -270,11 +270,21 @@ language plpgsql
 security definer
 set search_path = ''
 as $$
+declare
+    known bigint;
 begin
-    update public.reconcile_events as event
-    set count = event.count + 1, last_seen = pg_catalog.clock_timestamp(), actor = event_actor, cause = event_cause
-    where event.id = (
-        select same.id
+    -- One statement for both would not use the index of environments.
+    if about_environment is null then
+        select same.id into known
+        from public.reconcile_events as same
+        where same.environment_id is null
+            and same.reason = event_reason
+            and same.message = event_message
+            and same.last_seen > pg_catalog.clock_timestamp() - interval '1 hour'
+        order by same.last_seen desc
+        limit 1;
+    else
+        select same.id into known
         from public.reconcile_events as same
         where same.environment_id = about_environment
             and same.instance_id is not distinct from about_instance
@@ -282,8 +292,11 @@ begin
             and same.message = event_message
             and same.last_seen > pg_catalog.clock_timestamp() - interval '1 hour'
         order by same.last_seen desc
-        limit 1
-    );
+        limit 1;
+    end if;
+    update public.reconcile_events as event
+    set count = event.count + 1, last_seen = pg_catalog.clock_timestamp(), actor = event_actor, cause = event_cause
+    where event.id = known;
     if not found then
         insert into public.reconcile_events (environment_id, instance_id, type, reason, message, actor, cause)
         values (about_environment, about_instance, event_type, event_reason, event_message, event_actor, event_cause);

@@ -11,6 +11,7 @@ create table public.fleet_sweeps (
     withheld_since timestamptz,
     withheld_reason text,
     confirmed_at timestamptz not null default '-infinity',
+    failure text,
     constraint withheld_is_whole check ((withheld_since is null) = (withheld_reason is null))
 ) with (fillfactor = 50);
 insert into public.fleet_sweeps (kind) values ('droplets'), ('firewalls');
@@ -24,6 +25,7 @@ comment on column public.fleet_sweeps.listed is 'How many the last list had.';
 comment on column public.fleet_sweeps.withheld_since is 'Since when nothing is created or deleted for what is missing from the lists; null while they are believed.';
 comment on column public.fleet_sweeps.withheld_reason is 'Why, with numbers.';
 comment on column public.fleet_sweeps.confirmed_at is 'What was missing at this time is confirmed to be gone. Set by the sweep after it asked for each; an operator who knows better sets it to clock_timestamp().';
+comment on column public.fleet_sweeps.failure is 'Why what the installation has once of this kind, the base firewall, is not as it should be; null unless somebody tried in vain.';
 
 create table public.fleet_resources (
     kind text not null references public.fleet_sweeps (kind),
@@ -44,7 +46,7 @@ comment on table public.fleet_resources is 'The droplets and firewalls of this i
 comment on column public.fleet_resources.kind is 'droplets or firewalls.';
 comment on column public.fleet_resources.key is 'A droplet''s id, or a firewall''s name.';
 comment on column public.fleet_resources.environment_id is 'Whose; null for what the installation has once. No foreign key: it may be left over from a row that is gone.';
-comment on column public.fleet_resources.shard is 'The shard whose replica needs it.';
+comment on column public.fleet_resources.shard is 'The shard whose replica needs it; every replica needs what the installation has once.';
 comment on column public.fleet_resources.seen is 'What decisions need to know of it.';
 comment on column public.fleet_resources.standing is 'seen; missing: not in the list, which is not believed; gone: believed; removed: gone as was wanted. The last two are kept for a while, so that every replica learns of them.';
 comment on column public.fleet_resources.since is 'Since when it stands so.';
@@ -66,7 +68,7 @@ create trigger notify_fleet after update on public.fleet_sweeps
 revoke all on public.fleet_sweeps, public.fleet_resources from public, anon, authenticated, service_role, toolplane_controller;
 revoke all on function toolplane.notify_fleet() from public, anon, authenticated, service_role, toolplane_controller;
 grant select on public.fleet_sweeps, public.fleet_resources to service_role, toolplane_controller;
-grant update (number, forgotten, began_at, finished_at, listed, withheld_since, withheld_reason, confirmed_at)
+grant update (number, forgotten, began_at, finished_at, listed, withheld_since, withheld_reason, confirmed_at, failure)
     on public.fleet_sweeps to toolplane_controller;
 grant update (confirmed_at) on public.fleet_sweeps to service_role;
 grant insert (kind, key, environment_id, seen, standing, since, changed),

@@ -47,6 +47,42 @@ comment on column public.request_grants.returns_at is 'Until when its requests m
 comment on column public.request_grants.minute_until is 'Until when it counts against the limit of the minute.';
 comment on column public.request_grants.hour_until is 'Until when it counts against the limit of the hour.';
 
+create function toolplane.requests_free_at(minute_ceiling integer, hour_ceiling integer, at timestamptz) returns timestamptz
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    used_minute integer;
+    used_hour integer;
+    free_at timestamptz;
+begin
+    select coalesce(sum(taken.requests) filter (where taken.minute_until > at), 0), coalesce(sum(taken.requests), 0)
+    into used_minute, used_hour
+    from public.request_grants as taken where taken.hour_until > at;
+    if used_minute < minute_ceiling and used_hour < hour_ceiling then
+        return null;
+    end if;
+    select greatest(
+        (select min(back.until) from (
+            select taken.minute_until as until, used_minute - sum(taken.requests) over (order by taken.minute_until) as used
+            from public.request_grants as taken where taken.minute_until > at
+        ) as back where used_minute >= minute_ceiling and back.used < minute_ceiling),
+        (select min(back.until) from (
+            select taken.hour_until as until, used_hour - sum(taken.requests) over (order by taken.hour_until) as used
+            from public.request_grants as taken where taken.hour_until > at
+        ) as back where used_hour >= hour_ceiling and back.used < hour_ceiling)
+    ) into free_at;
+    -- What somebody does not use comes back before that.
+    select least(free_at, min(unsettled.returns_at)) into free_at
+    from public.request_grants as unsettled
+    where not unsettled.settled and unsettled.returns_at > at;
+    return free_at;
+end
+$$;
+comment on function toolplane.requests_free_at(integer, integer, timestamptz)
+    is 'When as much has come back that one more request fits below these ceilings; null when one does already.';
+
 -- Each statement of a function in PL/pgSQL sees what was committed before it began. One statement that locked and summed up in one
 -- would sum up what was there before it waited for the lock.
 create function toolplane.requests_take(
@@ -63,7 +99,6 @@ declare
     used_minute integer;
     used_hour integer;
     first_waiting integer;
-    free_at timestamptz;
 begin
     select budget.blocked_until into blocked from public.request_budget as budget for update;
     taken_at := pg_catalog.clock_timestamp();
@@ -92,24 +127,9 @@ begin
         return;
     end if;
 
-    -- When as much has come back as the first of those that wait need for one request of theirs.
     select priority into first_waiting from pg_catalog.generate_subscripts(wanted, 1) as priority
     where wanted[priority] > 0 order by priority limit 1;
-    select greatest(
-        (select min(back.until) from (
-            select taken.minute_until as until, used_minute - sum(taken.requests) over (order by taken.minute_until) as used
-            from public.request_grants as taken where taken.minute_until > taken_at
-        ) as back where used_minute >= minute_ceilings[first_waiting] and back.used < minute_ceilings[first_waiting]),
-        (select min(back.until) from (
-            select taken.hour_until as until, used_hour - sum(taken.requests) over (order by taken.hour_until) as used
-            from public.request_grants as taken
-        ) as back where used_hour >= hour_ceilings[first_waiting] and back.used < hour_ceilings[first_waiting])
-    ) into free_at;
-    -- What somebody does not use comes back before that.
-    select least(free_at, min(unsettled.returns_at)) into free_at
-    from public.request_grants as unsettled
-    where not unsettled.settled and unsettled.returns_at > taken_at;
-    again_in := free_at - taken_at;
+    again_in := toolplane.requests_free_at(minute_ceilings[first_waiting], hour_ceilings[first_waiting], taken_at) - taken_at;
 end
 $$;
 comment on function toolplane.requests_take(uuid, integer[], integer[], integer[], interval, interval, interval, interval)
@@ -122,6 +142,7 @@ begin
     foreach object in array array[
         'table public.replicas', 'table public.request_budget', 'table public.request_grants',
         'sequence public.request_grants_id_seq',
+        'function toolplane.requests_free_at(integer, integer, timestamptz)',
         'function toolplane.requests_take(uuid, integer[], integer[], integer[], interval, interval, interval, interval)'
     ] loop
         execute format('revoke all on %s from public, anon, authenticated, service_role, toolplane_controller', object);
@@ -141,5 +162,6 @@ grant update (blocked_until) on public.request_budget to toolplane_controller;
 grant insert (replica, requests, returns_at, minute_until, hour_until), update (requests, settled, minute_until, hour_until), delete
     on public.request_grants to toolplane_controller;
 grant execute on function
+    toolplane.requests_free_at(integer, integer, timestamptz),
     toolplane.requests_take(uuid, integer[], integer[], integer[], interval, interval, interval, interval)
     to toolplane_controller;

@@ -76,6 +76,26 @@ impl Database {
         })
     }
 
+    /// For how long nothing is granted below each of these ceilings, of the minute and of the hour, as things stand. Takes nothing.
+    pub async fn requests_wait(&self, minute_ceilings: &[i32], hour_ceilings: &[i32]) -> Result<Vec<Duration>, Error> {
+        let waits = sqlx::query_scalar!(
+            r#"select extract(epoch from greatest(
+                    budget.blocked_until, toolplane.requests_free_at(asked.minute, asked.hour, clock.now), clock.now
+                ) - clock.now)::float8 as "wait!"
+            from request_budget as budget, (select clock_timestamp() as now) as clock,
+                unnest($1::integer[], $2::integer[]) with ordinality as asked (minute, hour, priority)
+            order by asked.priority"#,
+            minute_ceilings,
+            hour_ceilings,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let waits = waits
+            .into_iter()
+            .map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default());
+        Ok(waits.collect())
+    }
+
     /// Tells of blocks how many of each were sent, now that all of these are answered; the others are free again. Blocks that ran
     /// out long ago are forgotten.
     pub async fn requests_settle(&self, sent: &[(i64, u32)], lengths: RequestLengths) -> Result<(), Error> {

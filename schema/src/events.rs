@@ -62,7 +62,7 @@ impl Database {
     pub async fn event_record(&self, event: &Event) -> Result<(), Error> {
         let statement = sqlx::query!(
             "select toolplane.event_record($1, $2, $3::text::reconcile_event_type_enum, $4, $5, $6, $7)",
-            event.environment_id.0,
+            event.environment_id.map(|id| id.0) as _,
             event.instance_id.map(|id| id.0) as _,
             Spelled(event.kind) as _,
             event.reason,
@@ -108,7 +108,7 @@ impl Database {
         let events = rows.into_iter().map(|row| RecordedEvent {
             id: row.id,
             event: Event {
-                environment_id: row.environment_id.into(),
+                environment_id: row.environment_id.map(EnvironmentId),
                 instance_id: row.instance_id.map(InstanceId),
                 kind: row.kind.0,
                 reason: row.reason,

@@ -89,6 +89,8 @@ pub struct FleetSweep {
     pub withheld: Option<(Timestamp, String)>,
     /// What was missing then is confirmed to be gone; `None` while nobody ever confirmed.
     pub confirmed_at: Option<Timestamp>,
+    /// Why what the installation has once is not as it should be, if somebody tried to make it so.
+    pub failure: Option<String>,
     /// The database's clock.
     pub now: Timestamp,
 }
@@ -200,6 +202,20 @@ impl Database {
         Ok(())
     }
 
+    /// Says why what the installation has once of a kind is not as it should be, or that it is. Fenced like a sweep.
+    pub async fn fleet_failure(&self, fence: &Fence, kind: FleetKind, failure: Option<&str>) -> Result<(), Error> {
+        let mut transaction = self.fenced("fleet_failure", fence).await?;
+        sqlx::query!(
+            "update fleet_sweeps set failure = $2 where kind = $1 and failure is distinct from $2",
+            kind.as_str(),
+            failure,
+        )
+        .execute(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
     /// How long ago the youngest thing began that changes the fleet: an open intent, a droplet that is going. `None` while
     /// nothing is under way.
     pub async fn fleet_stir(&self) -> Result<Option<SignedDuration>, Error> {
@@ -270,7 +286,7 @@ async fn sweep(connection: &mut PgConnection, kind: FleetKind) -> Result<(FleetS
         r#"select number, forgotten, extract(epoch from clock_timestamp() - began_at)::float8 as age,
             withheld_since as "withheld_since: Time", withheld_reason,
             case when isfinite(confirmed_at) then confirmed_at end as "confirmed_at: Time",
-            clock_timestamp() as "now!: Time"
+            failure, clock_timestamp() as "now!: Time"
         from fleet_sweeps where kind = $1"#,
         kind.as_str(),
     )
@@ -284,18 +300,19 @@ async fn sweep(connection: &mut PgConnection, kind: FleetKind) -> Result<(FleetS
         age,
         withheld: row.withheld_since.map(Time::to_jiff).zip(row.withheld_reason),
         confirmed_at: row.confirmed_at.map(Time::to_jiff),
+        failure: row.failure,
         now: row.now.to_jiff(),
     };
     Ok((sweep, row.forgotten))
 }
 
-/// What there is in these shards.
+/// What there is in these shards, and what the installation has once.
 async fn whole_rows(connection: &mut PgConnection, kind: FleetKind, shards: &[i16]) -> Result<Vec<FleetRow>, Error> {
     let rows = sqlx::query_as!(
         Row,
         r#"select key, environment_id, seen, standing as "standing: Spelled<_>", since as "since: Time"
         from fleet_resources
-        where kind = $1 and shard = any ($2) and standing in ('seen', 'missing')"#,
+        where kind = $1 and (shard = any ($2) or environment_id is null) and standing in ('seen', 'missing')"#,
         kind.as_str(),
         shards,
     )
@@ -304,7 +321,7 @@ async fn whole_rows(connection: &mut PgConnection, kind: FleetKind, shards: &[i1
     Ok(rows.into_iter().map(FleetRow::from).collect())
 }
 
-/// What changed in these shards, with all else that the same environments have.
+/// What changed in these shards, with all else that the same environments have, and of what the installation has once.
 async fn changed_rows(
     connection: &mut PgConnection,
     kind: FleetKind,
@@ -314,7 +331,8 @@ async fn changed_rows(
     let rows = sqlx::query_as!(
         Row,
         r#"with changed as (
-            select key, environment_id from fleet_resources where kind = $1 and changed > $2 and shard = any ($3)
+            select key, environment_id from fleet_resources
+            where kind = $1 and changed > $2 and (shard = any ($3) or environment_id is null)
         )
         select key as "key!", environment_id, seen as "seen!", standing as "standing!: Spelled<_>", since as "since!: Time"
         from fleet_resources

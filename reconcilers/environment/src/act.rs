@@ -30,7 +30,14 @@ impl EnvironmentReconciler {
             Action::CreateDroplet { cause } => self.create(id, record, *cause).await,
             Action::NameDroplet { intent, droplet } => {
                 let named = self.database.intent_droplet(&self.fence(id)?, *intent, *droplet).await;
-                named.map_err(|error| Error::from(&error))
+                named.map_err(|error| Error::from(&error))?;
+                let (message, cause) = (
+                    format!("droplet {droplet} is intent {intent}'s"),
+                    Cause::DropletSeen(*droplet),
+                );
+                self.record(event(id, EventType::Normal, "DropletFound", message, cause))
+                    .await;
+                Ok(())
             }
             Action::ResolveIntent { intent, outcome, cause } => {
                 self.outbox.resolved(id, *intent);

@@ -218,6 +218,28 @@ impl Change {
     }
 }
 
+impl Action {
+    /// The reason of the event that tells of it; `None` for what only looks.
+    pub fn reason(&self) -> Option<&'static str> {
+        match self {
+            Self::Look | Self::ReadSizes { .. } => None,
+            Self::AnnounceIntent { .. } => Some("CreateAnnounced"),
+            Self::CreateDroplet { .. } => Some("DropletCreated"),
+            Self::NameDroplet { .. } => Some("DropletFound"),
+            Self::ResolveIntent { outcome, .. } => Some(match outcome {
+                IntentOutcome::Adopted => "CreateSeen",
+                IntentOutcome::Refused => "CreateRefused",
+                IntentOutcome::Lost => "CreateLost",
+                IntentOutcome::Abandoned => "CreateAbandoned",
+            }),
+            Self::ChangeDroplet { change, .. } => Some(change.told().0),
+            Self::DeleteDroplet { .. } => Some("DropletDeleted"),
+            Self::RecordDropletGone { .. } => Some("DropletGone"),
+            Self::FinishTombstone => Some("TombstoneFinished"),
+        }
+    }
+}
+
 impl Explain for Action {
     fn explain(&self) -> Explanation {
         let say = |action, object: String, message: String, cause: Cause| Explanation {
@@ -281,17 +303,7 @@ impl Explain for Action {
     }
 
     fn only_reads(&self) -> bool {
-        match self {
-            Self::Look | Self::ReadSizes { .. } => true,
-            Self::AnnounceIntent { .. }
-            | Self::CreateDroplet { .. }
-            | Self::NameDroplet { .. }
-            | Self::ResolveIntent { .. }
-            | Self::ChangeDroplet { .. }
-            | Self::DeleteDroplet { .. }
-            | Self::RecordDropletGone { .. }
-            | Self::FinishTombstone => false,
-        }
+        self.reason().is_none()
     }
 }
 
@@ -301,5 +313,105 @@ fn outcome_word(outcome: IntentOutcome) -> &'static str {
         IntentOutcome::Refused => "DigitalOcean refused it",
         IntentOutcome::Lost => "its droplet never came",
         IntentOutcome::Abandoned => "its droplet is not wanted any more",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One action of each kind. Its place here is the proof that none is left out.
+    fn place(action: &Action) -> usize {
+        match action {
+            Action::Look => 0,
+            Action::ReadSizes { .. } => 1,
+            Action::AnnounceIntent { .. } => 2,
+            Action::CreateDroplet { .. } => 3,
+            Action::NameDroplet { .. } => 4,
+            Action::ResolveIntent { outcome, .. } => match outcome {
+                IntentOutcome::Adopted => 5,
+                IntentOutcome::Refused => 6,
+                IntentOutcome::Lost => 7,
+                IntentOutcome::Abandoned => 8,
+            },
+            Action::ChangeDroplet { change, .. } => match change {
+                Change::PowerOn => 9,
+                Change::Shutdown => 10,
+                Change::PowerOff => 11,
+                Change::Resize { .. } => 12,
+                Change::Rename => 13,
+                Change::Tag(_) => 14,
+                Change::TagIntent(_) => 15,
+                Change::AssignProject => 16,
+            },
+            Action::DeleteDroplet { .. } => 17,
+            Action::RecordDropletGone { .. } => 18,
+            Action::FinishTombstone => 19,
+        }
+    }
+
+    fn one_of_each() -> Vec<Action> {
+        let (droplet, intent) = (DropletId(7), IntentId::random());
+        let wish = Cause::Specification {
+            column: "size_slug",
+            generation: 3,
+        };
+        let resolve = |outcome| Action::ResolveIntent {
+            intent,
+            outcome,
+            cause: Cause::DropletSeen(droplet),
+        };
+        let change = |change| Action::ChangeDroplet {
+            droplet,
+            change,
+            cause: Cause::DropletOff(droplet),
+        };
+        vec![
+            Action::Look,
+            Action::ReadSizes { cause: wish },
+            Action::AnnounceIntent { cause: wish },
+            Action::CreateDroplet { cause: wish },
+            Action::NameDroplet { intent, droplet },
+            resolve(IntentOutcome::Adopted),
+            resolve(IntentOutcome::Refused),
+            resolve(IntentOutcome::Lost),
+            resolve(IntentOutcome::Abandoned),
+            change(Change::PowerOn),
+            change(Change::Shutdown),
+            change(Change::PowerOff),
+            change(Change::Resize {
+                size: "s-2vcpu-2gb".into(),
+            }),
+            change(Change::Rename),
+            change(Change::Tag(Mark::Installation)),
+            change(Change::TagIntent(intent)),
+            change(Change::AssignProject),
+            Action::DeleteDroplet {
+                droplet,
+                cause: Cause::Duplicate { kept: DropletId(6) },
+            },
+            Action::RecordDropletGone { droplet },
+            Action::FinishTombstone,
+        ]
+    }
+
+    #[test]
+    fn every_action_that_changes_something_has_an_event_and_every_action_a_cause() {
+        let actions = one_of_each();
+        assert_eq!(actions.iter().map(place).collect::<Vec<_>>(), (0..20).collect::<Vec<_>>());
+        for action in &actions {
+            let explained = action.explain();
+            assert!(
+                !explained.cause.to_string().is_empty() && !explained.message.is_empty(),
+                "{action:?}"
+            );
+            assert_eq!(action.reason().is_none(), action.only_reads(), "{action:?}");
+        }
+        assert_eq!(
+            actions[3].explain().cause,
+            model::Cause::specification("size_slug", 3),
+            "the column and its generation are kept apart"
+        );
+        assert_eq!(actions[17].explain().cause.to_string(), "droplet 6 is the environment's");
     }
 }

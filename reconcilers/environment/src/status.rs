@@ -60,7 +60,7 @@ pub fn event(
     cause: impl Into<model::Cause>,
 ) -> Event {
     Event {
-        environment_id: environment,
+        environment_id: Some(environment),
         instance_id: None,
         kind,
         reason: reason.to_owned(),

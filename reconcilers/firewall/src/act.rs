@@ -33,7 +33,10 @@ impl FirewallReconciler {
             Action::Cloud(action) => return self.request(id, record, action).await,
         };
         match written.map_err(|error| Error::from(&error))? {
-            Written::Done => Ok(()),
+            Written::Done => {
+                self.tell(id, action.reason(), action).await;
+                Ok(())
+            }
             Written::Stale => {
                 let message = "what the tools are told, or the record of the firewall, has moved on; it is decided again";
                 Err(Error::retriable("FirewallRecordStale", message))
@@ -43,12 +46,16 @@ impl FirewallReconciler {
 
     async fn request(&self, id: EnvironmentId, record: Option<&EnvironmentRecord>, action: &CloudAction) -> Result<(), Error> {
         request(&self.sources, &self.name(id), record, action).await?;
-        if let Some(reason) = told(action) {
-            let explained = action.explain();
-            self.record(id, EventType::Normal, reason, explained.message, &explained.cause.to_string())
-                .await;
-        }
+        self.tell(id, action.reason(), action).await;
         Ok(())
+    }
+
+    /// Tells of an action that was carried out.
+    async fn tell(&self, id: EnvironmentId, reason: Option<&'static str>, action: &impl Explain) {
+        let Some(reason) = reason else { return };
+        let explained = action.explain();
+        self.record(id, EventType::Normal, reason, explained.message, &explained.cause.to_string())
+            .await;
     }
 
     /// Proof that this process works on the environment, while it does.
@@ -98,15 +105,5 @@ pub(crate) async fn request(
             firewalls.learn(name, None, began);
             Ok(())
         }
-    }
-}
-
-/// The reason of the event that tells of a request, if it is worth one.
-pub(crate) fn told(action: &CloudAction) -> Option<&'static str> {
-    match action {
-        CloudAction::Look { .. } | CloudAction::EnsureTag { .. } => None,
-        CloudAction::Create { .. } => Some("FirewallCreated"),
-        CloudAction::Update { .. } => Some("FirewallUpdated"),
-        CloudAction::Delete { .. } => Some("FirewallDeleted"),
     }
 }

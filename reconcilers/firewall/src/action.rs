@@ -83,6 +83,32 @@ pub enum CloudAction {
     },
 }
 
+impl Action {
+    /// The reason of the event that tells of it; `None` for what only looks.
+    pub fn reason(&self) -> Option<&'static str> {
+        match self {
+            Self::Announce { ports, .. } if ports.is_empty() => Some("FirewallAnnounced"),
+            Self::Announce { .. } => Some("PortsAnnounced"),
+            Self::Cloud(action) => action.reason(),
+            Self::Settle { .. } => Some("PortsSettled"),
+            Self::Forget { .. } => Some("FirewallForgotten"),
+        }
+    }
+}
+
+impl CloudAction {
+    /// The reason of the event that tells of it; `None` for what only looks.
+    pub fn reason(&self) -> Option<&'static str> {
+        match self {
+            Self::Look { .. } => None,
+            Self::EnsureTag { .. } => Some("TagEnsured"),
+            Self::Create { .. } => Some("FirewallCreated"),
+            Self::Update { .. } => Some("FirewallUpdated"),
+            Self::Delete { .. } => Some("FirewallDeleted"),
+        }
+    }
+}
+
 impl Explain for Action {
     fn explain(&self) -> Explanation {
         let (action, message, cause) = match self {
@@ -104,6 +130,10 @@ impl Explain for Action {
             message,
             cause: cause.clone(),
         }
+    }
+
+    fn only_reads(&self) -> bool {
+        self.reason().is_none()
     }
 }
 
@@ -140,6 +170,10 @@ impl Explain for CloudAction {
             cause: cause.clone(),
         }
     }
+
+    fn only_reads(&self) -> bool {
+        self.reason().is_none()
+    }
 }
 
 /// Ports for people.
@@ -157,4 +191,72 @@ fn left_out(unfit: usize) -> String {
         return String::new();
     }
     format!("; {unfit} ports do not fit into its {MOST_RULES} rules and stay closed")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One action of each kind. Its place here is the proof that none is left out.
+    fn place(action: &Action) -> usize {
+        match action {
+            Action::Announce { ports, .. } => usize::from(!ports.is_empty()),
+            Action::Cloud(action) => match action {
+                CloudAction::Look { .. } => 2,
+                CloudAction::EnsureTag { .. } => 3,
+                CloudAction::Create { .. } => 4,
+                CloudAction::Update { .. } => 5,
+                CloudAction::Delete { .. } => 6,
+            },
+            Action::Settle { .. } => 7,
+            Action::Forget { .. } => 8,
+        }
+    }
+
+    #[test]
+    fn every_action_that_changes_something_has_an_event_and_every_action_a_cause() {
+        let cause = || Cause::observation("the firewall was edited by somebody else");
+        let announce = |ports: &[u16]| Action::Announce {
+            epoch: 1,
+            told: None,
+            ports: ports.iter().copied().collect(),
+            cause: cause(),
+        };
+        let (id, spec, unfit) = ("fw".to_owned(), FirewallSpec::default(), 0);
+        let cloud = [
+            CloudAction::Look { cause: cause() },
+            CloudAction::EnsureTag {
+                tag: "toolplane".to_owned(),
+                cause: cause(),
+            },
+            CloudAction::Create {
+                spec: spec.clone(),
+                unfit,
+                cause: cause(),
+            },
+            CloudAction::Update {
+                id: id.clone(),
+                spec,
+                unfit,
+                cause: cause(),
+            },
+            CloudAction::Delete { id, cause: cause() },
+        ];
+        let settle = Action::Settle {
+            id: None,
+            epoch: 1,
+            ports: BTreeSet::new(),
+            cause: cause(),
+        };
+        let mut actions = vec![announce(&[]), announce(&[31_000])];
+        actions.extend(cloud.map(Action::Cloud));
+        actions.extend([settle, Action::Forget { cause: cause() }]);
+        assert_eq!(actions.iter().map(place).collect::<Vec<_>>(), (0..9).collect::<Vec<_>>());
+        for action in &actions {
+            assert_eq!(action.explain().cause, cause(), "{action:?}");
+            assert_eq!(action.reason().is_none(), action.only_reads(), "{action:?}");
+        }
+        let looks = actions.iter().filter(|action| action.only_reads()).count();
+        assert_eq!(looks, 1);
+    }
 }

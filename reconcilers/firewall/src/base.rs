@@ -1,17 +1,17 @@
 //! The installation's base firewall: one for all droplets, by tag.
 //!
-//! Owns: that it is there and says what it should. Must not: know environments. Promises: of several replicas only the one that
-//! holds the first shard works on it.
+//! Owns: that it is there and says what it should, and that every replica learns why it is not. Must not: know environments.
+//! Promises: of several replicas only the one that holds the first shard works on it.
 
-use crate::{act, action::CloudAction, decide::Policy, failure::cloud, observe::Sources, rules};
+use crate::{ACTOR, act, action::CloudAction, decide::Policy, failure::cloud, observe::Sources, rules};
 use digitalocean::{Client, FirewallSpec};
-use fleet::{FirewallLooks, Firewalls, Fleet, Need, Trust, firewalls::Observed};
+use fleet::{FirewallLooks, Firewalls, Fleet, Need, Trust, firewalls::Observed as Seen};
 use futures::{Stream, stream};
 use jiff::{SignedDuration, Timestamp};
-use model::{Cause, Explain, InstallationId};
-use runtime::{Error, Failure, Hold, Observation, Plan, Read, Reason, Reconciler, Wake};
-use schema::LeaseKeeper;
-use std::time::Duration;
+use model::{Cause, Event, EventType, Explain, InstallationId};
+use runtime::{Error, Failure, Hold, Observation, Plan, Read, Reason, Reconciler, Step, Wake};
+use schema::{Database, Fence, FleetKind, LeaseKeeper};
+use std::{sync::Arc, time::Duration};
 use tokio::time::{MissedTickBehavior, interval};
 
 /// How soon to ask again for what was not known.
@@ -20,9 +20,23 @@ const RECHECK: SignedDuration = SignedDuration::from_secs(10);
 /// The shard whose holder works on what the installation has once.
 const SHARD: u16 = 0;
 
+/// What decisions see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Observed {
+    /// The firewall.
+    pub firewall: Seen,
+    /// Why it is not as it should be, as all replicas were told.
+    pub failure: Option<Arc<str>>,
+}
+
+/// It is as it should be, and what all replicas were told is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Healed;
+
 /// The reconciler. One for each process.
 #[derive(Debug)]
 pub struct BaseFirewallReconciler {
+    database: Database,
     leases: LeaseKeeper,
     sources: Sources,
     policy: Policy,
@@ -30,8 +44,16 @@ pub struct BaseFirewallReconciler {
 
 impl BaseFirewallReconciler {
     /// A reconciler over the same memory of firewalls as the environments'.
-    pub fn new(leases: LeaseKeeper, client: Client, firewalls: Firewalls, looks: FirewallLooks, policy: Policy) -> Self {
+    pub fn new(
+        database: Database,
+        leases: LeaseKeeper,
+        client: Client,
+        firewalls: Firewalls,
+        looks: FirewallLooks,
+        policy: Policy,
+    ) -> Self {
         Self {
+            database,
             leases,
             sources: Sources {
                 client,
@@ -41,6 +63,41 @@ impl BaseFirewallReconciler {
                 looks,
             },
             policy,
+        }
+    }
+
+    fn fence(&self) -> Result<Fence, Error> {
+        let fence = self.leases.fence(SHARD);
+        fence.ok_or_else(|| Error::retriable("LeaseLost", format!("the lease of shard {SHARD} is not held")))
+    }
+
+    /// Tells all replicas why it is not as it should be, or that it is, if they do not know.
+    async fn publish(&self, failure: Option<&str>) -> Result<(), Error> {
+        if self.sources.firewalls.base_failure().as_deref() == failure {
+            return Ok(());
+        }
+        let told = self
+            .database
+            .fleet_failure(&self.fence()?, FleetKind::Firewalls, failure)
+            .await;
+        told.map_err(|error| Error::from(&error))?;
+        self.sources.firewalls.base_failed(failure);
+        Ok(())
+    }
+
+    /// Records an event of no environment.
+    async fn record(&self, kind: EventType, reason: &str, message: String, cause: &Cause) {
+        let event = Event {
+            environment_id: None,
+            instance_id: None,
+            kind,
+            reason: reason.to_owned(),
+            message,
+            actor: ACTOR.to_owned(),
+            cause: cause.to_string(),
+        };
+        if let Err(error) = self.database.event_record(&event).await {
+            tracing::warn!(%error, reason = event.reason, "an event could not be recorded");
         }
     }
 
@@ -59,12 +116,16 @@ impl BaseFirewallReconciler {
 }
 
 /// Decides one pass over the base firewall.
-pub fn decide(policy: &Policy, observed: &Observed, now: Timestamp) -> Plan<CloudAction, ()> {
+pub fn decide(policy: &Policy, observed: &Observed, now: Timestamp) -> Plan<CloudAction, Healed> {
     let spec = rules::base(&policy.installation, &policy.sources);
     let again = Plan {
         requeue: Some(RECHECK),
         ..Plan::noop()
     };
+    let Observed {
+        firewall: observed,
+        failure,
+    } = observed;
     let age = observed
         .read_at
         .map_or(SignedDuration::MAX, |read_at| now.duration_since(read_at));
@@ -75,7 +136,12 @@ pub fn decide(policy: &Policy, observed: &Observed, now: Timestamp) -> Plan<Clou
         (Observation::Absent | Observation::Present(_), Trust::Trusted | Trust::Withheld { .. }) if age > policy.max_age => {
             return again;
         }
-        (Observation::Present(known), Trust::Trusted | Trust::Withheld { .. }) if known.spec == spec => return Plan::noop(),
+        (Observation::Present(known), Trust::Trusted | Trust::Withheld { .. }) if known.spec == spec => {
+            return Plan {
+                status: failure.as_ref().map(|_| Healed),
+                ..Plan::noop()
+            };
+        }
         (Observation::Absent, Trust::Trusted) => CloudAction::Create {
             spec: spec.clone(),
             unfit: 0,
@@ -105,7 +171,7 @@ impl Reconciler for BaseFirewallReconciler {
     type Desired = FirewallSpec;
     type Observed = Observed;
     type Action = CloudAction;
-    type Status = ();
+    type Status = Healed;
 
     const KIND: &'static str = "base_firewall";
 
@@ -114,35 +180,34 @@ impl Reconciler for BaseFirewallReconciler {
     }
 
     async fn load(&self, key: &InstallationId, _: Read) -> Result<Option<FirewallSpec>, Error> {
-        let (ours, spec) = (self.leases.fence(SHARD).is_some(), rules::base(key, &self.policy.sources));
-        if !ours {
-            // Whoever works on it now knows better.
-            self.sources.firewalls.failed(&spec.name, None);
-        }
-        Ok(ours.then_some(spec))
+        let ours = self.leases.fence(SHARD).is_some();
+        Ok(ours.then(|| rules::base(key, &self.policy.sources)))
     }
 
     async fn observe(&self, _: &InstallationId, desired: &FirewallSpec, read: Read) -> Result<Observed, Error> {
-        match read {
-            Read::Cached => Ok(self.sources.firewalls.observed(&desired.name)),
+        let firewall = match read {
+            Read::Cached => self.sources.firewalls.observed(&desired.name),
             Read::Authoritative => {
                 let read = self.sources.looks.read(&desired.name, None, Need::Exact).await;
-                read.map_err(|error| cloud(&error))
+                read.map_err(|error| cloud(&error))?
             }
-        }
+        };
+        Ok(Observed {
+            firewall,
+            failure: self.sources.firewalls.base_failure(),
+        })
     }
 
-    fn decide(&self, _: &FirewallSpec, observed: &Observed, now: Timestamp) -> Plan<CloudAction, ()> {
+    fn decide(&self, _: &FirewallSpec, observed: &Observed, now: Timestamp) -> Plan<CloudAction, Healed> {
         decide(&self.policy, observed, now)
     }
 
     async fn act(&self, _: &InstallationId, desired: &FirewallSpec, action: &CloudAction) -> Result<(), Error> {
         act::request(&self.sources, &desired.name, None, action).await?;
-        self.sources.firewalls.failed(&desired.name, None);
-        // Events belong to environments, and this to none of them.
-        if let Some(reason) = act::told(action) {
+        if let Some(reason) = action.reason() {
             let explained = action.explain();
-            tracing::info!(reason, cause = %explained.cause, "{}", explained.message);
+            self.record(EventType::Normal, reason, explained.message, &explained.cause)
+                .await;
         }
         Ok(())
     }
@@ -150,17 +215,26 @@ impl Reconciler for BaseFirewallReconciler {
     async fn write_status(
         &self,
         _: &InstallationId,
-        desired: &FirewallSpec,
-        _: Option<()>,
+        _: &FirewallSpec,
+        status: Option<Healed>,
         failure: Option<Failure<'_, CloudAction>>,
     ) -> Result<(), Error> {
-        if let Some(failure) = failure
-            && !matches!(failure.error, Error::Waiting { .. })
-        {
-            // Environments say so too, by their condition `FirewallReady`.
-            self.sources.firewalls.failed(&desired.name, Some(&failure.error.to_string()));
-            tracing::error!(error = %failure.error, at = ?failure.at, "the base firewall is not as it should be");
+        match (failure, status) {
+            // Who waits for requests did not fail.
+            (Some(failure), _) if matches!(failure.error, Error::Waiting { .. }) => Ok(()),
+            (Some(Failure { error, at }), _) => {
+                tracing::error!(%error, ?at, "the base firewall is not as it should be");
+                let cause = match at {
+                    Step::Observing => Cause::while_reading("firewalls"),
+                    Step::Acting(action) => Cause::while_acting(action),
+                };
+                self.record(EventType::Warning, error.reason(), error.message().to_owned(), &cause)
+                    .await;
+                // Environments say so too, by their condition `FirewallReady`.
+                self.publish(Some(&error.to_string())).await
+            }
+            (None, Some(Healed)) => self.publish(None).await,
+            (None, None) => Ok(()),
         }
-        Ok(())
     }
 }

@@ -115,7 +115,7 @@ impl FirewallReconciler {
     /// Records an event. What it tells of has happened, and is not undone when the telling fails.
     async fn record(&self, key: EnvironmentId, kind: EventType, reason: &str, message: String, cause: &str) {
         let event = Event {
-            environment_id: key,
+            environment_id: Some(key),
             instance_id: None,
             kind,
             reason: reason.to_owned(),

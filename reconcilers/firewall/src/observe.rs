@@ -23,7 +23,7 @@ pub struct Observed {
     pub droplet: Observation<()>,
     /// The base firewall: whether it is as it should be.
     pub base: Observation<bool>,
-    /// Why it is not, where this process is the one that works on it.
+    /// Why it is not, as whoever works on it was told.
     pub base_failure: Option<Arc<str>>,
     /// Whether requests are short: what can wait for the next sweep is not looked for.
     pub short: bool,
@@ -45,7 +45,7 @@ impl Sources {
             firewall: self.firewalls.observed(&names::environment(&policy.installation, id)),
             droplet: droplet(record).map_or(Observation::Unknown, |droplet| in_sight(&self.fleet, id, droplet)),
             base: self.base(policy),
-            base_failure: self.firewalls.failure(&names::base(&policy.installation)),
+            base_failure: self.firewalls.base_failure(),
             short: self.client.budget().is_short(),
         }
     }
@@ -68,7 +68,7 @@ impl Sources {
             firewall,
             droplet,
             base: self.base(policy),
-            base_failure: self.firewalls.failure(&names::base(&policy.installation)),
+            base_failure: self.firewalls.base_failure(),
             short: self.client.budget().is_short(),
         })
     }

@@ -58,11 +58,16 @@ impl InstanceReconciler {
             // Without a firewall on record no port is open, and the change of the record wakes the key.
             Written::Done | Written::Stale => {}
         }
-        if !ports.is_empty() {
-            let message = format!("{} is closed before the tools behind it stop", listed(ports));
-            self.record(event(id, EventType::Normal, "PortsClosing", message, cause.to_string()))
-                .await;
-        }
+        let (reason, message) = if ports.is_empty() {
+            ("PortsKept", "no port has to close any more".to_owned())
+        } else {
+            (
+                "PortsClosing",
+                format!("{} is closed before the tools behind it stop", listed(ports)),
+            )
+        };
+        self.record(event(id, EventType::Normal, reason, message, cause.to_string()))
+            .await;
         Ok(())
     }
 

@@ -28,7 +28,7 @@ pub type Statuses = Vec<(InstanceId, i64, InstanceStatus)>;
 /// An event of this reconciler. The database records changes of an instance's phase by itself.
 pub fn event(environment: EnvironmentId, kind: EventType, reason: &str, message: String, cause: String) -> Event {
     Event {
-        environment_id: environment,
+        environment_id: Some(environment),
         instance_id: None,
         kind,
         reason: reason.to_owned(),

@@ -143,3 +143,27 @@ async fn after_a_429_nobody_is_granted_anything() {
     let after = later(take(&scene.controller, [1, 0, 0, 0]).await);
     assert!(after > Duration::from_secs(30), "{after:?}");
 }
+
+/// Who only wants to know is told what each priority would have to wait, and takes nothing.
+#[tokio::test]
+async fn the_wait_is_told_to_who_takes_nothing() {
+    let scene = Scene::new().await;
+    let asked = ask([0; 4]);
+    let wait = async || {
+        let waits = scene.controller.requests_wait(&asked.minute_ceilings, &asked.hour_ceilings);
+        waits.await.unwrap()
+    };
+    assert_eq!(wait().await, [Duration::ZERO; 4]);
+    let (block, requests) = granted(take(&scene.controller, [0, 0, 0, 225]).await);
+    assert_eq!(requests, 225);
+    let waits = wait().await;
+    assert_eq!(waits[..3], [Duration::ZERO; 3]);
+    // What is not sent comes back after three seconds.
+    assert!(waits[3] > Duration::ZERO && waits[3] <= Duration::from_secs(3), "{waits:?}");
+    scene.controller.requests_settle(&[(block, 225)], LENGTHS).await.unwrap();
+    let waits = wait().await;
+    assert!(waits[3] > Duration::from_secs(50), "{waits:?}");
+    assert_eq!(wait().await[..3], [Duration::ZERO; 3], "nothing was taken");
+    scene.controller.requests_block(Duration::from_secs(30)).await.unwrap();
+    assert!(wait().await[0] > Duration::from_secs(25));
+}

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 fn event(id: EnvironmentId, message: &str, cause: &str) -> Event {
     Event {
-        environment_id: id,
+        environment_id: Some(id),
         instance_id: None,
         kind: EventType::Normal,
         reason: "DropletCreated".to_owned(),
@@ -63,6 +63,24 @@ async fn the_same_within_an_hour_is_counted() {
     assert_eq!(scene.controller.event_prune(Duration::from_hours(2)).await.unwrap(), 0);
     assert_eq!(scene.controller.event_prune(Duration::from_mins(30)).await.unwrap(), 4);
     assert_eq!(scene.controller.event_list(None, 10).await.unwrap().len(), 1);
+}
+
+/// What the installation has once belongs to no environment, and no user sees it.
+#[tokio::test]
+async fn events_of_no_environment_are_counted_among_themselves() {
+    let scene = Scene::new().await;
+    let id = EnvironmentId::random();
+    let of_all = Event {
+        environment_id: None,
+        ..event(id, "firewall base is created", "the installation has no base firewall")
+    };
+    for told in [&of_all, &event(id, &of_all.message, "x"), &of_all] {
+        scene.controller.event_record(told).await.unwrap();
+    }
+    let kept = scene.controller.event_list(None, 10).await.unwrap();
+    let counts: Vec<_> = kept.iter().map(|kept| (kept.event.environment_id, kept.count)).collect();
+    assert_eq!(counts, [(None, 2), (Some(id), 1)]);
+    assert_eq!(scene.controller.event_list(Some(id), 10).await.unwrap().len(), 1);
 }
 
 #[tokio::test]

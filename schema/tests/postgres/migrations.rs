@@ -173,12 +173,14 @@ async fn functions_are_closed() {
         ))
         .await;
     let event_record = "toolplane.event_record(uuid,uuid,reconcile_event_type_enum,text,text,text,text)";
+    let requests_free_at = "toolplane.requests_free_at(integer,integer,timestamp with time zone)";
     let requests_take = "toolplane.requests_take(uuid,integer[],integer[],integer[],interval,interval,interval,interval)";
     assert_eq!(
         open,
         [
             format!("{event_record} for service_role"),
             format!("{event_record} for toolplane_controller"),
+            format!("{requests_free_at} for toolplane_controller"),
             format!("{requests_take} for toolplane_controller"),
         ]
     );

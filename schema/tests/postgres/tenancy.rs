@@ -34,7 +34,7 @@ async fn account(scene: &Scene) -> Account {
     scene
         .controller
         .event_record(&Event {
-            environment_id: environment,
+            environment_id: Some(environment),
             instance_id: None,
             kind: EventType::Normal,
             reason: "Tested".to_owned(),

@@ -1,7 +1,7 @@
 //! The request budget that replicas share, kept in the database. Owns: nothing; what the crate of DigitalOcean asks a ledger is what the
 //! database answers.
 
-use digitalocean::{Ask, Budget, Ledger, LedgerError, Lengths, Settled, Taken};
+use digitalocean::{Ask, Budget, Ledger, LedgerError, Lengths, Priority, Settled, Taken};
 use futures::{FutureExt, future::BoxFuture};
 use schema::{Database, LeaseKeeper, RequestAsk, RequestGrant, RequestLengths};
 use std::{num::NonZeroU32, time::Duration};
@@ -38,6 +38,16 @@ pub(crate) async fn share(budget: Budget, database: Database, keeper: LeaseKeepe
     }
 }
 
+/// Has a budget know how the shared one stands, and takes nothing of it.
+pub(crate) async fn consult(budget: &Budget, database: Database) -> Result<(), LedgerError> {
+    let ledger = DatabaseLedger {
+        database,
+        // Nobody: nothing is taken.
+        replica: Uuid::nil(),
+    };
+    budget.consult(&ledger).await
+}
+
 impl Ledger for DatabaseLedger {
     fn take<'a>(&'a self, ask: &'a Ask) -> BoxFuture<'a, Result<Taken, LedgerError>> {
         async move {
@@ -54,6 +64,15 @@ impl Ledger for DatabaseLedger {
                 RequestGrant::Block { id, requests } => Taken::Granted { block: id, requests },
                 RequestGrant::Later(after) => Taken::Later(after),
             })
+        }
+        .boxed()
+    }
+
+    fn wait<'a>(&'a self, ask: &'a Ask) -> BoxFuture<'a, Result<[Duration; Priority::COUNT], LedgerError>> {
+        async move {
+            let waits = self.database.requests_wait(&numbers(&ask.minute), &numbers(&ask.hour)).await;
+            let waits: Result<[Duration; Priority::COUNT], _> = waits.map_err(away)?.try_into();
+            waits.map_err(|waits| LedgerError(format!("{} answers for {} priorities", waits.len(), Priority::COUNT).into()))
         }
         .boxed()
     }

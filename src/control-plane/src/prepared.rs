@@ -16,6 +16,9 @@ pub enum StartError {
     /// Neither notifications nor roles survive such a pooler.
     #[error("the database is behind a pooler in transaction mode, which delivers no notifications and keeps no role")]
     TransactionPooler,
+    /// How the shared request budget stands cannot be read.
+    #[error("the request budget cannot be read")]
+    Budget(#[source] digitalocean::LedgerError),
     /// The client of DigitalOcean cannot be made.
     #[error(transparent)]
     DigitalOcean(digitalocean::Error),

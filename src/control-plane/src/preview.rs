@@ -8,7 +8,7 @@
 //!
 //! Owns: asking the reconcilers for their plans. Must not: let them act, or hold a lease. Promises: nothing is written, neither at
 //! DigitalOcean nor in Postgres, whose connections here only read; what is decided by is as fresh as what a pass acts by, and what
-//! the sweeps hold in doubt is in doubt here too. What only a running replica remembers, such as a create that it has just sent, is
+//! the sweeps hold in doubt is in doubt here too, and what waits for requests waits. What only a running replica remembers, such as a create that it has just sent, is
 //! decided on as after its restart; only for how long an orphan is in sight is told by the sweeps.
 
 mod forecast;
@@ -16,10 +16,11 @@ mod forecast;
 pub use forecast::Forecast;
 
 use crate::{
-    ReplicaConfig, StartError,
+    ReplicaConfig, StartError, budget,
     prepared::Prepared,
     reconcilers::{self, Outside, firewall_policy},
 };
+use digitalocean::Priority;
 use environment_reconciler::{EnvironmentReconciler, OrphanReconciler};
 use firewall_reconciler::{BaseFirewallReconciler, Desired, FirewallReconciler, rules};
 use fleet::{Survey, SweepError, Trust};
@@ -27,9 +28,12 @@ use forecast::{decided, forecast};
 use instance_reconciler::InstanceReconciler;
 use jiff::SignedDuration;
 use model::{EnvironmentId, InstallationId};
-use runtime::{Read, ReflectorConfig, reflector};
+use runtime::{Clock, Read, ReflectorConfig, reflector};
 use schema::{CatalogSource, Database, LeaseConfig, LeaseKeeper, RecordSource, Records};
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// The reconcilers of a replica that does not run.
@@ -71,6 +75,10 @@ impl Preview {
         tokio::spawn(catalog_reflector.run(running.clone()));
         catalog.ready().await;
         let outside = Outside::new(&prepared, &keeper);
+        let budget = prepared.digitalocean.budget();
+        budget::consult(budget, prepared.database.clone())
+            .await
+            .map_err(StartError::Budget)?;
         Ok(Self {
             database: prepared.database.clone(),
             environments: reconcilers::environments(&prepared, &keeper, outside.fleet.clone(), records.clone()),
@@ -164,6 +172,29 @@ impl Preview {
         let crowd = "so many droplets belong to no environment of this database that none is destroyed; is it the right one?";
         let crowd = self.orphans.is_crowd().then(|| crowd.to_owned());
         let (droplets, firewalls) = (self.survey.fleet.trust(), self.survey.firewalls.trust());
-        [doubt(droplets), doubt(firewalls), crowd].into_iter().flatten().collect()
+        let reasons = [doubt(droplets), doubt(firewalls), crowd, self.requests()];
+        reasons.into_iter().flatten().collect()
+    }
+
+    /// What waits for requests, and until when, if the replicas have used up what they may.
+    fn requests(&self) -> Option<String> {
+        let budget = self.survey.client.budget();
+        let kinds = [
+            (Priority::Delete, "deletes"),
+            (Priority::Create, "creates"),
+            (Priority::Change, "changes"),
+        ];
+        let waits: Vec<(Duration, &str)> = kinds
+            .into_iter()
+            .filter_map(|(priority, word)| Some((budget.pending(priority)?, word)))
+            .collect();
+        let longest = waits.iter().map(|(wait, _)| *wait).max()?;
+        let words: Vec<&str> = waits.iter().map(|(_, word)| *word).collect();
+        let until = self.survey.clock.now().checked_add(longest).ok()?;
+        Some(format!(
+            "the request limit of digitalocean_token is reached; {} wait until {}",
+            words.join(" and "),
+            until.strftime("%H:%M:%S")
+        ))
     }
 }

@@ -126,6 +126,7 @@ pub(crate) fn firewalls(
 
 pub(crate) fn base(prepared: &Prepared, keeper: &LeaseKeeper, outside: &Outside) -> BaseFirewallReconciler {
     BaseFirewallReconciler::new(
+        prepared.database.clone(),
         keeper.clone(),
         prepared.digitalocean.clone(),
         outside.firewalls.clone(),

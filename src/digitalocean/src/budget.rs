@@ -205,7 +205,8 @@ impl Budget {
             Err(Wait::Until(at)) => Some(at),
             Err(Wait::ForOthers) => Some(now + self.shared.config.lasts()),
         });
-        until.map(|until| until.saturating_duration_since(now))
+        let foretold = state.foretold[priority as usize].filter(|until| *until > now);
+        until.max(foretold).map(|until| until.saturating_duration_since(now))
     }
 
     /// Whether creates have to wait, or had to within the last quarter of a minute, or the hour has nothing left for reads. Who only
@@ -266,6 +267,16 @@ impl Budget {
                 });
             }
         }
+    }
+
+    /// Asks a ledger how the limits stand, and takes nothing: from then on [`Budget::pending`] knows. For whoever says what those
+    /// would do that share it.
+    pub async fn consult(&self, ledger: &dyn Ledger) -> Result<(), LedgerError> {
+        let ask = self.shared.lock().standing(&self.shared.config);
+        let waits = self.shared.in_time(ledger.wait(&ask)).await?;
+        let now = Instant::now();
+        self.shared.lock().foretold = waits.map(|wait| (!wait.is_zero()).then(|| now + wait));
+        Ok(())
     }
 
     /// Takes what it sends from a ledger that others take from too, until `end`; then gives back what is left. Runs beside those

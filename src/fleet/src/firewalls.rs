@@ -5,7 +5,7 @@
 
 use crate::{
     memory::{Sweep, Swept, View},
-    names::owner,
+    names::{self, owner},
     seen::{Loaded, Seen},
     spelling::normalised,
     trust::Trust,
@@ -68,8 +68,8 @@ struct Shared {
     seen: Seen<String, Arc<Known>>,
     /// Since when what is not in force yet is as it is.
     settling: Mutex<HashMap<String, Timestamp>>,
-    /// Why what should be done about one could not be done, the last time.
-    failures: Mutex<HashMap<String, Arc<str>>>,
+    /// Why the base firewall is not as it should be, as whoever works on it was told.
+    base_failure: Mutex<Option<Arc<str>>>,
 }
 
 impl Firewalls {
@@ -80,7 +80,7 @@ impl Firewalls {
                 installation,
                 seen: Seen::default(),
                 settling: Mutex::default(),
-                failures: Mutex::default(),
+                base_failure: Mutex::default(),
             }),
         }
     }
@@ -121,20 +121,27 @@ impl Firewalls {
         }
     }
 
-    /// Remembers why a firewall is not as it should be; `None` once it is.
-    pub fn failed(&self, name: &str, why: Option<&str>) {
-        let mut failures = self.shared.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        match why {
-            Some(why) if failures.get(name).is_some_and(|known| &**known == why) => {}
-            Some(why) => drop(failures.insert(name.to_owned(), why.into())),
-            None => drop(failures.remove(name)),
+    /// Takes over why the base firewall is not as it should be, `None` once it is. Whoever has a firewall is woken to tell it.
+    pub fn base_failed(&self, why: Option<&str>) {
+        {
+            let mut known = self.shared.base_failure.lock().unwrap_or_else(PoisonError::into_inner);
+            if known.as_deref() == why {
+                return;
+            }
+            *known = why.map(Arc::from);
         }
+        self.wake_all();
     }
 
-    /// Why a firewall is not as it should be, if this process tried to make it so.
-    pub fn failure(&self, name: &str) -> Option<Arc<str>> {
-        let failures = self.shared.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        failures.get(name).cloned()
+    /// Why the base firewall is not as it should be, if whoever works on it tried in vain to make it so.
+    pub fn base_failure(&self) -> Option<Arc<str>> {
+        let known = self.shared.base_failure.lock().unwrap_or_else(PoisonError::into_inner);
+        known.clone()
+    }
+
+    /// Every environment with a firewall tells how the base firewall is.
+    fn wake_all(&self) {
+        self.shared.seen.wake(self.owned().into_iter().map(|(id, _)| id));
     }
 
     /// Since when it is as it is without being in force.
@@ -184,7 +191,13 @@ impl Firewalls {
         };
         let one = |mut known: Vec<Known>| known.pop().map(Arc::new);
         let owner = |name: &String| owner(&self.shared.installation, name);
-        self.shared.seen.load(loaded, |row| Some(row.key.clone()), one, owner)
+        let base = names::base(&self.shared.installation);
+        let before = self.shared.seen.view(&base).value;
+        self.shared.seen.load(loaded, |row| Some(row.key.clone()), one, owner)?;
+        if self.shared.seen.view(&base).value != before {
+            self.wake_all();
+        }
+        Ok(())
     }
 
     /// Whether something may follow from what is missing.
@@ -216,7 +229,6 @@ impl Firewalls {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::names;
     use futures::{FutureExt, StreamExt};
     use jiff::SignedDuration;
     use std::pin::pin;

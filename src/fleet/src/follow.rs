@@ -131,7 +131,10 @@ impl Followed {
         let trust = Trust::from(sweep.withheld.as_ref());
         match self.kind {
             FleetKind::Droplets => fleet.load(rows, whole, began, trust)?,
-            FleetKind::Firewalls => firewalls.load(rows, whole, began, trust)?,
+            FleetKind::Firewalls => {
+                firewalls.load(rows, whole, began, trust)?;
+                firewalls.base_failed(sweep.failure.as_deref());
+            }
         }
         (self.number, self.began) = (Some(sweep.number), began);
         Ok(())

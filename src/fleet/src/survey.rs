@@ -39,7 +39,8 @@ impl Survey {
     pub async fn recall(&self) -> Result<(), SweepError> {
         for kind in [FleetKind::Droplets, FleetKind::Firewalls] {
             let last = self.database.fleet_sweep_get(kind).await?;
-            self.tell(kind, Vec::new(), false, None, Trust::from(last.withheld.as_ref()))?;
+            let trust = Trust::from(last.withheld.as_ref());
+            self.tell(kind, Vec::new(), false, None, trust, last.failure.as_deref())?;
         }
         Ok(())
     }
@@ -64,7 +65,8 @@ impl Survey {
         ledger.take(verdict.rows);
         let rows = ledger.into_rows();
         let in_sight = in_sight(&rows, before.now);
-        self.tell(kind, rows, true, began, Trust::from(verdict.withheld.as_ref()))?;
+        let trust = Trust::from(verdict.withheld.as_ref());
+        self.tell(kind, rows, true, began, trust, before.failure.as_deref())?;
         Ok(in_sight)
     }
 
@@ -75,10 +77,14 @@ impl Survey {
         whole: bool,
         began: Option<Timestamp>,
         trust: Trust,
+        failure: Option<&str>,
     ) -> Result<(), SweepError> {
         match kind {
             FleetKind::Droplets => self.fleet.load(rows, whole, began, trust)?,
-            FleetKind::Firewalls => self.firewalls.load(rows, whole, began, trust)?,
+            FleetKind::Firewalls => {
+                self.firewalls.load(rows, whole, began, trust)?;
+                self.firewalls.base_failed(failure);
+            }
         }
         Ok(())
     }

@@ -15,8 +15,8 @@ pub enum EventType {
 /// One event. The same `(environment, instance, reason, message)` again within an hour raises the count of the first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
-    /// What it is about.
-    pub environment_id: EnvironmentId,
+    /// What it is about; `None` for what the installation has once.
+    pub environment_id: Option<EnvironmentId>,
     /// What it is about, more closely.
     pub instance_id: Option<InstanceId>,
     /// Normal or warning.

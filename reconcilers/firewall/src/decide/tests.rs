@@ -150,7 +150,7 @@ fn what_is_in_doubt_leads_to_neither_a_create_nor_a_delete() {
     );
     assert_eq!(decide_orphan(&policy(), &doubt(world.cloud.clone()), noon()).actions, []);
     assert_eq!(
-        base::decide(&policy(), &doubt(Observation::Absent).firewall, noon()).actions,
+        base::decide(&policy(), &of_base(&doubt(Observation::Absent)), noon()).actions,
         []
     );
 }
@@ -242,16 +242,27 @@ fn a_firewall_of_nobody_is_deleted() {
     assert!(decide_orphan(&policy(), &old, noon()).is_noop());
 }
 
+/// The same firewall, seen as the base firewall.
+fn of_base(observed: &Observed) -> base::Observed {
+    base::Observed {
+        firewall: observed.firewall.clone(),
+        failure: None,
+    }
+}
+
 #[test]
 fn the_base_firewall_s_tag_is_made_first_and_its_want_is_seen_on_environments() {
     let policy = policy();
-    let plan = base::decide(&policy, &seen(Observation::Absent).firewall, noon());
+    let plan = base::decide(&policy, &of_base(&seen(Observation::Absent)), noon());
     assert!(
         matches!(&plan.actions[..], [CloudAction::EnsureTag { tag, .. }, CloudAction::Create { .. }]
         if tag == "toolplane:installation:demo")
     );
     let right = present("base", &rules::base(&policy.installation, &policy.sources));
-    assert!(base::decide(&policy, &seen(right).firewall, noon()).is_noop());
+    let mut right = of_base(&seen(right));
+    assert!(base::decide(&policy, &right, noon()).is_noop());
+    right.failure = Some("it was refused once".into());
+    assert_eq!(base::decide(&policy, &right, noon()).status, Some(base::Healed));
     let world = standing();
     let mut without = seen(world.cloud.clone());
     for (base, reason) in [

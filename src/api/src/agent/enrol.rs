@@ -62,7 +62,7 @@ fn expired(row: &EnrolmentRow) -> String {
 /// A second key with a valid token means that somebody read the droplet's user data: an alarm, and no certificate.
 async fn refuse_other_key(backend: &Backend, row: &EnrolmentRow) -> Result<Problem, Problem> {
     let event = Event {
-        environment_id: row.environment_id,
+        environment_id: Some(row.environment_id),
         instance_id: None,
         kind: EventType::Warning,
         reason: "EnrolmentRefused".to_owned(),

@@ -79,7 +79,7 @@ impl Waits for InstanceReconciler {
 }
 
 impl Waits for BaseFirewallReconciler {
-    fn waits_for(_: &Self::Desired, _: &Self::Observed, _: &Plan<Self::Action, ()>) -> Option<String> {
+    fn waits_for(_: &Self::Desired, _: &Self::Observed, _: &Plan<Self::Action, Self::Status>) -> Option<String> {
         None
     }
 }

@@ -17,17 +17,19 @@ pub(super) struct EventView {
     pub(super) message: String,
     pub(super) cause: String,
     pub(super) actor: String,
-    pub(super) environment: String,
+    /// `None` for what the installation has once.
+    pub(super) environment: Option<String>,
     pub(super) object: String,
 }
 
 impl EventView {
     pub(super) fn new(recorded: &RecordedEvent, now: Timestamp) -> Self {
         let event = &recorded.event;
-        let environment = event.environment_id.to_string();
-        let object = match event.instance_id {
-            Some(id) => format!("instance {}", beginning(&id.to_string())),
-            None => format!("environment {}", beginning(&environment)),
+        let environment = event.environment_id.map(|id| id.to_string());
+        let object = match (event.instance_id, &environment) {
+            (Some(id), _) => format!("instance {}", beginning(&id.to_string())),
+            (None, Some(id)) => format!("environment {}", beginning(id)),
+            (None, None) => "the installation".to_owned(),
         };
         Self {
             at: recorded.last_seen.to_string(),

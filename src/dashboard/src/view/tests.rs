@@ -80,7 +80,7 @@ fn event(message: &str, cause: &str) -> RecordedEvent {
     RecordedEvent {
         id: 41,
         event: Event {
-            environment_id: EnvironmentId::random(),
+            environment_id: Some(EnvironmentId::random()),
             instance_id: None,
             kind: EventType::Warning,
             reason: "DropletGone".to_owned(),

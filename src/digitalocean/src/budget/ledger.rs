@@ -68,6 +68,9 @@ pub trait Ledger: Debug + Send + Sync {
     /// Takes requests, or tells when there may be some.
     fn take<'a>(&'a self, ask: &'a Ask) -> BoxFuture<'a, Result<Taken, LedgerError>>;
 
+    /// For how long each priority would have to wait, as things stand. Takes nothing.
+    fn wait<'a>(&'a self, ask: &'a Ask) -> BoxFuture<'a, Result<[Duration; Priority::COUNT], LedgerError>>;
+
     /// Tells what was sent of blocks, now that it is answered.
     fn settle<'a>(&'a self, settled: &'a [Settled], lengths: Lengths) -> BoxFuture<'a, Result<(), LedgerError>>;
 

@@ -32,6 +32,8 @@ pub(super) struct State {
     pub(super) blocks: Option<Blocks>,
     /// Who waits, first come first served within a priority. Only the first one looks at the limits; the others are woken in turn.
     pub(super) waiting: BTreeMap<(Priority, u64), Arc<Notify>>,
+    /// Before this nobody is granted anything of a priority, as a ledger said that nothing is taken from.
+    pub(super) foretold: [Option<Instant>; Priority::COUNT],
     /// The first of those that wait cannot go before this; so nobody behind it can.
     pub(super) stuck_until: Option<Instant>,
     pub(super) tickets: u64,
@@ -159,6 +161,7 @@ impl State {
             blocked_until: None,
             refused: None,
             blocks: None,
+            foretold: [None; Priority::COUNT],
             waiting: BTreeMap::new(),
             stuck_until: None,
             tickets: 0,
@@ -227,21 +230,25 @@ impl State {
     /// What to ask the ledger for, if somebody waits for that, and the first priority among them.
     pub(super) fn ask(&self, config: &BudgetConfig, now: Instant) -> Option<(Priority, Ask)> {
         let (first, _) = *self.waiting.keys().next()?;
+        let mut ask = self.standing(config);
         let blocks = self.blocks.as_ref().filter(|blocks| blocks.has_to_ask(first, now))?;
-        let mut wanted = [0; Priority::COUNT];
         for (priority, _) in self.waiting.keys() {
-            wanted[*priority as usize] += 1;
+            ask.wanted[*priority as usize] += 1;
         }
-        wanted[Priority::Read as usize] += blocks.spare();
-        let ask = Ask {
-            wanted,
+        ask.wanted[Priority::Read as usize] += blocks.spare();
+        Some((first, ask))
+    }
+
+    /// What is asked by, when nothing is wanted.
+    pub(super) fn standing(&self, config: &BudgetConfig) -> Ask {
+        Ask {
+            wanted: [0; Priority::COUNT],
             minute: ceilings(self.per_minute, kept_of_minute),
             hour: ceilings(self.told.limit, kept_of_hour),
             lengths: config.lengths(),
             lasts: config.lasts(),
             under_way: config.lasts(),
-        };
-        Some((first, ask))
+        }
     }
 
     /// From here on without the ledger.

@@ -1,6 +1,6 @@
 //! A database, a cloud with some droplets, and replicas that see it.
 
-use digitalocean::{Client, DropletCreate, ImageRef};
+use digitalocean::{Client, DropletCreate, FirewallSpec, ImageRef, OutboundRule, Peers, Ports, Protocol};
 use fleet::{Config, Firewalls, Fleet, Limits, Sighting, Sweeps};
 use jiff::SignedDuration;
 use model::{EnvironmentDesiredState, EnvironmentId, EnvironmentSpec, InstallationId, UserId, tags};
@@ -20,6 +20,7 @@ pub(crate) const LIST: &str = "GET /v2/droplets";
 
 pub(crate) struct Bed {
     pub(crate) users: Database,
+    pub(crate) controller: Database,
     pub(crate) simulator: Handle,
     /// The droplet of each environment.
     pub(crate) droplets: BTreeMap<EnvironmentId, u64>,
@@ -32,6 +33,7 @@ pub(crate) struct Bed {
 /// One process's part.
 pub(crate) struct Replica {
     pub(crate) fleet: Fleet,
+    pub(crate) firewalls: Firewalls,
     pub(crate) leases: LeaseKeeper,
 }
 
@@ -63,6 +65,7 @@ impl Bed {
         let client = Client::new(digitalocean::Config::new(simulator.base_url().clone(), "token".into())).unwrap();
         let mut bed = Self {
             users: connect(&url, None).await,
+            controller: connect(&url, Some(Role::Controller)).await,
             simulator,
             droplets: BTreeMap::new(),
             client,
@@ -93,6 +96,23 @@ impl Bed {
         self.users.apply_environment(&spec).await.unwrap().0
     }
 
+    /// Makes a firewall that lets everything out.
+    pub(crate) async fn firewall(&self, name: String) {
+        let spec = FirewallSpec {
+            name,
+            outbound_rules: vec![OutboundRule {
+                protocol: Protocol::Tcp,
+                ports: Ports::All,
+                destinations: Peers {
+                    addresses: vec!["0.0.0.0/0".to_owned()],
+                    ..Peers::default()
+                },
+            }],
+            ..FirewallSpec::default()
+        };
+        self.client.firewall_create(&spec).await.unwrap();
+    }
+
     /// A replica that sweeps, when it is its turn, and follows.
     pub(crate) async fn replica(&self) -> Replica {
         self.replica_swept_every(Duration::from_millis(200)).await
@@ -106,13 +126,13 @@ impl Bed {
         };
         let leases = LeaseKeeper::new(database.clone(), lease);
         tokio::spawn(leases.clone().run(self.shutdown.clone()));
-        let fleet = Fleet::new();
+        let (fleet, firewalls) = (Fleet::new(), Firewalls::new(installation()));
         let sweeps = Sweeps {
             database,
             leases: leases.clone(),
             client: self.client.clone(),
             fleet: fleet.clone(),
-            firewalls: Firewalls::new(installation()),
+            firewalls: firewalls.clone(),
             config: Config {
                 installation: installation(),
                 every,
@@ -123,7 +143,11 @@ impl Bed {
             },
         };
         tokio::spawn(sweeps.run(self.shutdown.clone()));
-        Replica { fleet, leases }
+        Replica {
+            fleet,
+            firewalls,
+            leases,
+        }
     }
 
     /// What the superuser reads or does, as `psql` prints it.

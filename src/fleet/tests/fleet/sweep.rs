@@ -1,10 +1,12 @@
 //! One sweep for all replicas, which writes what is different.
 
-use crate::bed::{Bed, LIST, until};
-use fleet::Trust;
+use crate::bed::{Bed, LIST, installation, until};
+use fleet::{Trust, names};
+use futures::{FutureExt, StreamExt};
 use runtime::Observation;
+use schema::{FleetKind, SWEEPING_SHARD};
 use simulator::{Fault, FaultRule};
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_replicas_see_everything_and_list_it_once() {
@@ -31,6 +33,48 @@ async fn two_replicas_see_everything_and_list_it_once() {
         listed.abs_diff(swept.unsigned_abs()) <= 3,
         "{listed} lists for {swept} sweeps of two replicas"
     );
+    bed.end().await;
+}
+
+/// What the installation has once, and why it is not as it should be, concerns every replica, not only the one that works on it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_base_firewall_is_known_to_every_replica() {
+    let bed = Bed::new(12).await;
+    for environment in bed.droplets.keys() {
+        bed.firewall(names::environment(&installation(), *environment)).await;
+    }
+    let (one, other) = (bed.replica().await, bed.replica().await);
+    let sweeps = |replica: &crate::bed::Replica| replica.leases.fence(SWEEPING_SHARD).is_some();
+    until("shared", async || {
+        !one.leases.owned().is_empty() && !other.leases.owned().is_empty() && (sweeps(&one) || sweeps(&other))
+    })
+    .await;
+    let (sweeping, following) = if sweeps(&one) { (&one, &other) } else { (&other, &one) };
+    until("followed", async || !following.firewalls.owned().is_empty()).await;
+    let mut woken = pin!(following.firewalls.changes());
+    let mut told = || std::iter::from_fn(|| woken.next().now_or_never().flatten()).count();
+
+    // 1. Why there is none. Whoever has a firewall is woken to tell it.
+    let fence = sweeping.leases.fence(SWEEPING_SHARD).unwrap();
+    let database = &bed.controller;
+    let publish = async |why| database.fleet_failure(&fence, FleetKind::Firewalls, why).await.unwrap();
+    publish(Some("source address 10.0.0.300 is not valid")).await;
+    until("told", async || {
+        following.firewalls.base_failure().as_deref() == Some("source address 10.0.0.300 is not valid")
+    })
+    .await;
+    assert!(told() >= following.firewalls.owned().len(), "everybody is woken");
+
+    // 2. There is one now.
+    let base = names::base(&installation());
+    bed.firewall(base.clone()).await;
+    publish(None).await;
+    until("seen", async || {
+        let seen = following.firewalls.observed(&base).firewall;
+        matches!(seen, Observation::Present(_)) && following.firewalls.base_failure().is_none()
+    })
+    .await;
+    assert!(told() > 0, "everybody is woken");
     bed.end().await;
 }
 

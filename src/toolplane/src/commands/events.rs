@@ -27,6 +27,8 @@ use std::process::ExitCode;
 const PAGE: u32 = 500;
 /// As much of an id as a table shows; commands take it for the id.
 const ID_LENGTH: usize = 8;
+/// An id as a UUID is spelled.
+const WHOLE_ID: usize = 36;
 
 pub(super) async fn run(events: &Events, settings: Settings) -> miette::Result<ExitCode> {
     let database = connect::migrated_database(&settings, Role::Service).await?;
@@ -132,34 +134,33 @@ fn cells(event: &RecordedEvent, wide: bool, now: Timestamp) -> Vec<String> {
         last_seen,
         ..
     } = event;
-    let (kind, id) = match told.instance_id {
-        Some(id) => ("instance", id.to_string()),
-        None => ("environment", told.environment_id.to_string()),
+    let object = |length: usize| match (told.instance_id, told.environment_id) {
+        (Some(id), _) => format!("instance/{}", &id.to_string()[..length]),
+        (None, Some(id)) => format!("environment/{}", &id.to_string()[..length]),
+        (None, None) => "installation".to_owned(),
     };
     let (last, first) = (age(*last_seen, now), age(*first_seen, now));
     let (reason, message, cause) = (told.reason.clone(), told.message.clone(), told.cause.clone());
     let type_ = spelled(&told.kind);
     if wide {
-        let object = format!("{kind}/{id}");
         return vec![
             last,
             first,
             count.to_string(),
             type_,
             reason,
-            object,
+            object(WHOLE_ID),
             told.actor.clone(),
             message,
             cause,
         ];
     }
-    let object = format!("{kind}/{}", &id[..ID_LENGTH]);
     let last = if *count > 1 {
         format!("{last} (x{count} over {first})")
     } else {
         last
     };
-    vec![last, type_, reason, object, message, cause]
+    vec![last, type_, reason, object(ID_LENGTH), message, cause]
 }
 
 fn document(event: &RecordedEvent) -> Value {

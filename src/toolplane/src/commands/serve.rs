@@ -48,7 +48,7 @@ pub(super) fn refused(error: StartError) -> miette::Report {
         StartError::Unmigrated(pending) => connect::Error::Unmigrated(pending).into(),
         StartError::TransactionPooler => connect::Error::TransactionPooler.into(),
         StartError::DigitalOcean(error) => connect::digitalocean_error(&error).into(),
-        certificate @ StartError::Certificate { .. } => miette::Report::from_err(certificate),
+        other @ (StartError::Certificate { .. } | StartError::Budget(_)) => miette::Report::from_err(other),
     }
 }
 

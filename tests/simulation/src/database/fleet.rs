@@ -40,6 +40,7 @@ impl Database {
             age: published.began_at.map(|began| timestamp(now).duration_since(began)),
             withheld: published.withheld.clone(),
             confirmed_at: published.confirmed_at,
+            failure: None,
             now: timestamp(now),
         }
     }

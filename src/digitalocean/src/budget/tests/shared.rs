@@ -78,6 +78,16 @@ impl Ledger for Memory {
         .boxed()
     }
 
+    fn wait<'a>(&'a self, ask: &'a Ask) -> BoxFuture<'a, Result<[Duration; Priority::COUNT], LedgerError>> {
+        async move {
+            self.there()?;
+            let grants = self.grants.lock().unwrap();
+            let minute: u32 = grants.iter().map(|grant| grant.requests).sum();
+            Ok(ask.minute.map(|most| if minute < most { Duration::ZERO } else { MINUTE }))
+        }
+        .boxed()
+    }
+
     fn settle<'a>(&'a self, settled: &'a [Settled], lengths: Lengths) -> BoxFuture<'a, Result<(), LedgerError>> {
         async move {
             tokio::time::sleep(TAKES).await;
@@ -176,6 +186,23 @@ async fn another_s_delete_goes_before_our_reads() {
         server.ask(&deletes.budget, Priority::Delete).await.unwrap();
     }
     assert!(server.most_in(MINUTE) <= 250);
+}
+
+/// Whoever only asks is told of what others took, and takes nothing.
+#[tokio::test(start_paused = true)]
+async fn who_consults_a_ledger_knows_how_long_others_leave_nothing() {
+    let ledger = Arc::new(Memory::default());
+    let reader = Process::start(&ledger, 1);
+    tokio::task::yield_now().await;
+    while reader.budget.acquire(Priority::Read).await.is_ok() {}
+    let (budget, taken) = (budget(1), ledger.grants.lock().unwrap().len());
+    assert_eq!(budget.pending(Priority::Read), None, "it was not told");
+    budget.consult(&*ledger).await.unwrap();
+    assert_eq!(budget.pending(Priority::Read), Some(MINUTE));
+    assert_eq!(budget.pending(Priority::Create), None, "the last part is for it");
+    assert_eq!(ledger.grants.lock().unwrap().len(), taken);
+    tokio::time::sleep(MINUTE).await;
+    assert_eq!(budget.pending(Priority::Read), None);
 }
 
 #[tokio::test(start_paused = true)]

@@ -88,7 +88,7 @@ impl About {
     pub(super) fn takes(&self, event: &Event) -> bool {
         match self {
             Self::Everything | Self::Environments(_) | Self::Instances(_) => true,
-            Self::Kind(Describable::Environment) => event.instance_id.is_none(),
+            Self::Kind(Describable::Environment) => event.environment_id.is_some() && event.instance_id.is_none(),
             Self::Kind(Describable::Instance) => event.instance_id.is_some(),
         }
     }

@@ -11,7 +11,7 @@ pub(in crate::commands) fn recorded(id: i64, count: i64, last_seen: Timestamp) -
     RecordedEvent {
         id,
         event: Event {
-            environment_id: EnvironmentId(uuid::Uuid::from_u128(0x1c3a_af19 << 96)),
+            environment_id: Some(EnvironmentId(uuid::Uuid::from_u128(0x1c3a_af19 << 96))),
             instance_id: None,
             kind: EventType::Normal,
             reason: "DropletCreated".to_owned(),
