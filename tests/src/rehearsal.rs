@@ -210,6 +210,16 @@ impl Rehearsal {
         .await;
     }
 
+    /// Waits until the events of no environment tell of this.
+    pub async fn until_installation_told(&self, what: &str) {
+        let query = "select string_agg(reason || ': ' || message, ' | ') from reconcile_events where environment_id is null";
+        eventually(&format!("an event of the installation that says {what:?}"), || async move {
+            let events = self.rows.sql.must(query).await;
+            if events.contains(what) { Ok(()) } else { Err(events) }
+        })
+        .await;
+    }
+
     /// Waits until the environment's events tell of this.
     pub async fn until_told(&self, environment: &str, what: &str) {
         eventually(&format!("an event that says {what:?}"), || async move {

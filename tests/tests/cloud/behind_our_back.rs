@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use simulator::{Entry, What};
 
 /// An environment with a tool that runs.
-async fn running(rehearsal: &Rehearsal) -> (String, String) {
+pub(crate) async fn running(rehearsal: &Rehearsal) -> (String, String) {
     let environment = rehearsal.rows.insert_environment().await;
     let instance = rehearsal.rows.insert_instance(&environment, "Reasoning", "1.0.0").await;
     rehearsal.rows.until_instance(&instance, "running").await;
@@ -18,7 +18,7 @@ async fn running(rehearsal: &Rehearsal) -> (String, String) {
 
 /// Does something to a droplet at the console, which refuses while another action is under way, and waits until it is done. What
 /// it did may be undone by then.
-async fn act(rehearsal: &Rehearsal, droplet: u64, action: DropletAction) {
+pub(crate) async fn act(rehearsal: &Rehearsal, droplet: u64, action: DropletAction) {
     let taken = eventually("the console to take an action", || async {
         let answer = rehearsal.console.droplet_action(droplet, &action).await;
         answer.map_err(|error| error.to_string())

@@ -4,6 +4,7 @@ use digitalocean::{Budget, BudgetConfig, Client};
 use e2e::{Rehearsal, eventually, rehearsal::condition};
 use jiff::Timestamp;
 use serde_json::Value;
+use simulator::{Fault, FaultRule};
 use std::{
     num::NonZeroU32,
     sync::{
@@ -57,9 +58,8 @@ fn read_all_the_time(client: &Client, shed: &Arc<AtomicU64>) -> Vec<AbortOnDropH
     readers.collect()
 }
 
-/// While others read all that the limit gives, creates and deletes go on, and rows that wait say until when. When requests are
-/// there again, they go on, and nothing is left of it.
-pub(crate) async fn while_requests_are_short_rows_say_until_when(mut rehearsal: Rehearsal) {
+/// While others read all that the limit gives, deletes and creates go on. When requests are there again, nothing is left of it.
+pub(crate) async fn deletes_and_creates_go_on_while_others_read_all_they_can(mut rehearsal: Rehearsal) {
     shorten(&mut rehearsal);
     rehearsal.start().await;
     let first = rehearsal.rows.insert_environment().await;
@@ -86,19 +86,36 @@ pub(crate) async fn while_requests_are_short_rows_say_until_when(mut rehearsal: 
     let disable = format!("update account_tool_environments set desired_state = 'deleted' where id = '{first}'");
     rehearsal.rows.sql.must(&disable).await;
 
-    // 2. A row that waits says until when, and so do the commands.
+    // 2. What goes first is done while reads wait.
     let before = shed.load(Ordering::SeqCst);
-    let said = eventually("the commands to tell of a wait", || told(&rehearsal, &environments)).await;
-    assert!(said.promised > said.since, "{} is no time to come", said.promised);
-
-    // 3. What goes first is done while reads wait.
     until_droplets_are(&rehearsal, doomed, environments.len()).await;
     assert!(shed.load(Ordering::SeqCst) > before, "others' reads were shed meanwhile");
 
-    // 4. There are requests again.
+    // 3. There are requests again.
     drop(readers);
     all_is_well(&rehearsal, &environments).await;
     rehearsal.rows.until_environment(&first, "deleted").await;
+}
+
+/// DigitalOcean says that the hour is spent: a row that waits says until when, and so do the commands. Nothing is sent meanwhile.
+pub(crate) async fn while_the_hour_is_spent_rows_say_until_when(mut rehearsal: Rehearsal) {
+    rehearsal.start().await;
+    let first = rehearsal.rows.insert_environment().await;
+    rehearsal.until_ready(&first).await;
+    let spent = Fault::HourSpent { reset_after: 600 };
+    rehearsal.simulator.fault(FaultRule::next("GET", "/v2/droplets", spent));
+    eventually("the hour to be spent", || async {
+        let budget = rehearsal.config.digitalocean.budget.status();
+        if budget.blocked_until.is_some() { Ok(()) } else { Err(budget) }
+    })
+    .await;
+    let since = rehearsal.simulator.journal_next();
+    let waits = [rehearsal.rows.insert_environment().await];
+    let said = eventually("the commands to tell of a wait", || told(&rehearsal, &waits)).await;
+    assert!(said.promised > said.since, "{} is no time to come", said.promised);
+    let listed = rehearsal.rows.sql.must("select count(*) from provisioning_intents").await;
+    assert_eq!(listed, "1", "nothing is announced that could not be sent");
+    assert_eq!(rehearsal.simulator.changes(since), []);
 }
 
 /// Waits until one droplet is gone, and there are so many others.
@@ -160,4 +177,28 @@ async fn told(rehearsal: &Rehearsal, environments: &[String]) -> Result<Said, St
         since: since.parse().unwrap(),
         promised: promised.parse().unwrap(),
     })
+}
+
+/// Replicas used up the minute: a plan says so, and does not promise what would have to wait.
+pub(crate) async fn a_plan_says_what_waits_for_requests(rehearsal: Rehearsal) {
+    let environment = rehearsal.rows.insert_environment().await;
+    let plan = async || rehearsal.toolplane_json(&["plan", &environment]).await;
+    let announces = |plan: &Value| plan["items"].to_string().contains("AnnounceIntent");
+    let before = plan().await;
+    assert!(announces(&before), "{before}");
+    assert_eq!(before["withheld"], serde_json::json!([]));
+
+    let taken = "insert into request_grants (replica, requests, settled, returns_at, minute_until, hour_until) values \
+         (gen_random_uuid(), 250, true, now(), now() + interval '10 minutes', now() + interval '1 hour')";
+    rehearsal.rows.sql.must(taken).await;
+    let short = plan().await;
+    assert!(!announces(&short), "{short}");
+    let withheld = short["withheld"][0].as_str().unwrap_or_default();
+    assert!(withheld.contains("deletes and creates and changes wait until"), "{short}");
+    assert!(short["waits"].to_string().contains("it goes on at "), "{short}");
+    let (text, code) = rehearsal.toolplane(&["plan", &environment, "--detailed-exitcode"]).await;
+    assert!(text.starts_with("withheld\n") && text.contains("waits for: "), "{text}");
+    assert_eq!(code, Some(0), "{text}");
+    let grants = rehearsal.rows.sql.must("select count(*) from request_grants").await;
+    assert_eq!(grants, "1", "nothing was taken");
 }

@@ -1,12 +1,12 @@
 //! What DigitalOcean does to us, and what people do behind our back: stories over a real Postgres, the simulator, a replica in this
-//! process and model agents, in which time is short. `toolplane`'s commands run beside them as users run them. They are in
-//! `make soak` (`SOAK=1`): on a machine with much else to do, the one about short requests has waited too long before.
+//! process and model agents, in which time is short. `toolplane`'s commands run beside them as users run them.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod behind_our_back;
 mod budget;
 mod doubt;
+mod explanations;
 mod launches;
 mod orphans;
 mod refusals;
@@ -41,7 +41,9 @@ macro_rules! stories {
 fn stories() -> Vec<Trial> {
     stories!(
         budget {
-            while_requests_are_short_rows_say_until_when
+            deletes_and_creates_go_on_while_others_read_all_they_can
+            while_the_hour_is_spent_rows_say_until_when
+            a_plan_says_what_waits_for_requests
         }
         orphans {
             a_plan_tells_of_orphans_and_then_they_go
@@ -60,7 +62,11 @@ fn stories() -> Vec<Trial> {
             a_launch_that_takes_too_long_destroys_nothing_and_heals_by_itself
             a_droplet_whose_agent_can_never_enrol_is_replaced
         }
+        explanations {
+            every_effect_has_an_event_with_its_cause
+        }
         refusals {
+            a_refused_base_firewall_is_told_and_heals
             a_value_that_is_refused_is_named_and_heals_with_the_row
             a_full_account_heals_by_itself
         }
@@ -76,8 +82,7 @@ where
     F: FnOnce(Rehearsal) -> Fut + Send + 'static,
     Fut: Future<Output = ()>,
 {
-    let soak = std::env::var("SOAK").is_ok_and(|soak| soak == "1");
-    let trial = Trial::test(name, move || {
+    Trial::test(name, move || {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -87,6 +92,5 @@ where
             story(rehearsal).await;
             Ok(())
         })
-    });
-    trial.with_ignored_flag(!soak)
+    })
 }

@@ -32,6 +32,13 @@ fn named_for(environment: EnvironmentId, installation: &InstallationId) -> Vec<S
     ]
 }
 
+/// Leaves a droplet and a firewall of an environment that is not on record.
+pub(crate) async fn leave(rehearsal: &Rehearsal, environment: EnvironmentId) {
+    let ours = rehearsal.installation().clone();
+    droplet(rehearsal, "lost", named_for(environment, &ours)).await;
+    firewall(rehearsal, fleet::names::environment(&ours, environment)).await;
+}
+
 async fn firewall(rehearsal: &Rehearsal, name: String) {
     let spec = FirewallSpec {
         name,

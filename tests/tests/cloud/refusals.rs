@@ -1,7 +1,8 @@
 //! What DigitalOcean refuses.
 
-use e2e::{Rehearsal, eventually};
+use e2e::{Rehearsal, eventually, rehearsal::condition};
 use jiff::SignedDuration;
+use serde_json::Value;
 use simulator::{Fault, FaultRule};
 
 /// Region, size or image that DigitalOcean does not have: the row names the column, and the next value is tried at once.
@@ -64,4 +65,47 @@ pub(crate) async fn a_full_account_heals_by_itself(mut rehearsal: Rehearsal) {
         if droplets.len() == 2 { Ok(()) } else { Err(droplets) }
     })
     .await;
+}
+
+/// Somebody deletes the base firewall, and DigitalOcean refuses another: every environment says why, the installation's events
+/// too, and it is made when it can be.
+pub(crate) async fn a_refused_base_firewall_is_told_and_heals(mut rehearsal: Rehearsal) {
+    rehearsal.start().await;
+    let environment = rehearsal.rows.insert_environment().await;
+    rehearsal.until_ready(&environment).await;
+    let base = fleet::names::base(rehearsal.installation());
+    let refusal = Fault::Refuse {
+        status: 422,
+        id: "unprocessable_entity".to_owned(),
+        message: "source address 10.0.0.300 is not valid".to_owned(),
+    };
+    rehearsal
+        .simulator
+        .fault(FaultRule::new(refusal).on("POST", "/v2/firewalls").always());
+    let firewalls = rehearsal.console.firewall_list().await.unwrap();
+    let made = firewalls.iter().find(|firewall| firewall.spec.name == base).unwrap();
+    rehearsal.console.firewall_delete(&made.id).await.unwrap();
+
+    let refused = |row: &Value| {
+        let ready = condition(row, "FirewallReady");
+        let message = ready["message"].as_str().unwrap_or_default();
+        ready["status"] == "False" && message.contains("base firewall is not there") && message.contains("10.0.0.300")
+    };
+    rehearsal
+        .rows
+        .until_environment_is(&environment, "told of the refusal", refused)
+        .await;
+    rehearsal.until_installation_told("10.0.0.300").await;
+
+    rehearsal.simulator.calm();
+    rehearsal.until_ready(&environment).await;
+    eventually("the refusal to be forgotten", || async {
+        let query = "select coalesce(failure, '') from fleet_sweeps where kind = 'firewalls'";
+        let failure = rehearsal.rows.sql.must(query).await;
+        if failure.is_empty() { Ok(()) } else { Err(failure) }
+    })
+    .await;
+    let (listed, _) = rehearsal.toolplane(&["events"]).await;
+    let told = |line: &str| line.contains(" installation ") && line.contains("the installation has no base firewall");
+    assert!(listed.lines().any(told), "{listed}");
 }
