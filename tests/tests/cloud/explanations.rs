@@ -99,6 +99,9 @@ pub(crate) async fn every_effect_has_an_event_with_its_cause(mut rehearsal: Rehe
     ));
     rehearsal.start().await;
     let (environment, instance) = running(&rehearsal).await;
+    // One whose answer is heard.
+    let second = rehearsal.rows.insert_environment().await;
+    rehearsal.until_ready(&second).await;
 
     let droplet = rehearsal.droplet(&environment).await;
     disturb(&rehearsal, &environment, droplet).await;
