@@ -9,6 +9,7 @@ use model::{DesiredInstance, DesiredSet, EnvironmentId, InstanceId, InstanceRepo
 use rand::Rng;
 use std::{
     collections::{BTreeMap, HashMap},
+    ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -62,6 +63,8 @@ pub struct Droplet {
     id: u64,
     environment: EnvironmentId,
     truth: Truth,
+    /// How many milliseconds a tool takes to be ready.
+    starts_in: Range<u64>,
     state: Mutex<MachineState>,
     changed: Notify,
 }
@@ -95,8 +98,18 @@ impl Droplet {
             id,
             environment,
             truth,
+            starts_in: 10..60,
             state: Mutex::default(),
             changed: Notify::new(),
+        }
+    }
+
+    /// With tools that take so many milliseconds to be ready.
+    #[must_use]
+    pub fn starting_in(self, milliseconds: Range<u64>) -> Self {
+        Self {
+            starts_in: milliseconds,
+            ..self
         }
     }
 
@@ -114,7 +127,7 @@ impl Droplet {
                     self.truth.set(self.id, tool.told.port, true);
                     Life::Ready
                 }
-                Life::Crashed(until) if until <= now => Life::Starting(soon(10, 60)),
+                Life::Crashed(until) if until <= now => Life::Starting(soon(&self.starts_in)),
                 Life::Starting(_) | Life::Ready | Life::Crashed(_) | Life::Stopped => continue,
             };
             changed = true;
@@ -127,7 +140,7 @@ impl Droplet {
     fn crash(&self) {
         let mut state = self.lock();
         if let Some(tool) = state.tools.values_mut().find(|tool| matches!(tool.life, Life::Ready)) {
-            tool.life = Life::Crashed(soon(20, 120));
+            tool.life = Life::Crashed(soon(&(20..120)));
             self.changed.notify_one();
         }
     }
@@ -167,7 +180,7 @@ impl Machine for Droplet {
             tool.life = match (told.run, same, stopped) {
                 (RunState::Stopped, _, _) => Life::Stopped,
                 (RunState::Running, true, false) => tool.life,
-                (RunState::Running, _, _) => Life::Starting(soon(10, 60)),
+                (RunState::Running, _, _) => Life::Starting(soon(&self.starts_in)),
             };
             tool.told = told.clone();
         }
@@ -215,6 +228,6 @@ fn report(tool: &Tool) -> InstanceReport {
     }
 }
 
-fn soon(least: u64, most: u64) -> Instant {
-    Instant::now() + Duration::from_millis(rand::rng().random_range(least..most))
+fn soon(milliseconds: &Range<u64>) -> Instant {
+    Instant::now() + Duration::from_millis(rand::rng().random_range(milliseconds.clone()))
 }

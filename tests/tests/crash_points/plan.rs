@@ -116,11 +116,17 @@ fn each(point: &Point, kinds: &[Kind]) -> impl Iterator<Item = Crash> {
     })
 }
 
+/// Whether a droplet was made, changed or deleted, and nobody knows. No sample goes without these.
+fn is_lost_answer(crash: &Crash) -> bool {
+    crash.point.mutating && crash.kind == Kind::Unanswered && crash.point.effect.starts_with("digitalocean.droplet_")
+}
+
 /// All of them with `SOAK=1`, else the sample.
 fn taken(crashes: impl Iterator<Item = Planned>) -> Vec<Planned> {
     let mut crashes: Vec<Planned> = crashes.collect();
     if !takes_all() {
         crashes.shuffle(&mut StdRng::seed_from_u64(SEED));
+        crashes.sort_by_key(|(_, crashes)| !is_lost_answer(&crashes[0]));
         crashes.truncate(SAMPLE);
     }
     crashes

@@ -31,7 +31,7 @@ pub(crate) enum Scenario {
     DriftGone,
     /// The environment is disabled, and another installation takes the droplet over in the moment in which it is to be deleted.
     Taken,
-    /// The droplet is given back, and the environment enabled again.
+    /// The environment is enabled again, and the droplet given back.
     Back,
     /// The environment is disabled.
     Delete,
@@ -81,9 +81,29 @@ impl Scenario {
         }
     }
 
+    /// How many droplets are made in it, however often somebody crashes: one that was made is adopted, and not made again.
+    fn creates(self) -> usize {
+        match self {
+            Self::Create | Self::DriftGone | Self::Enable => 1,
+            Self::Add
+            | Self::Upgrade
+            | Self::Resize
+            | Self::DriftUntagged
+            | Self::DriftRenamed
+            | Self::DriftOff
+            | Self::Taken
+            | Self::Back
+            | Self::Delete
+            | Self::Remove
+            | Self::Return
+            | Self::Tombstone => 0,
+        }
+    }
+
     /// Does what the scenario begins with.
     pub(crate) async fn begin(self, world: &mut World) {
         world.kept = self.keeps_droplet().then(|| world.droplets()[0].id);
+        world.began = world.simulator.journal_next();
         match self {
             Self::Create => {
                 world.want(|_| ()).await;
@@ -144,8 +164,9 @@ impl Scenario {
                 world.want_state(EnvironmentDesiredState::Deleted).await;
             }
             Self::Back => {
-                world.watch.give_back(world.droplets()[0].id).await;
+                // In this order: what is ours and disabled would be deleted.
                 world.want_state(EnvironmentDesiredState::Active).await;
+                world.watch.give_back(world.droplets()[0].id).await;
             }
             Self::Delete => world.want_state(EnvironmentDesiredState::Deleted).await,
             Self::Enable => world.want_state(EnvironmentDesiredState::Active).await,
@@ -220,6 +241,7 @@ impl Scenario {
         if let Some(entry) = world.simulator.foreign(world.settled, |touched| !is_theirs(touched)).first() {
             return Err(format!("what is not ours was spoken of: {:?}", entry.what));
         }
+        expect("droplets that were made", world.creates().len(), self.creates())?;
         for entry in world.simulator.journal(0) {
             if let What::Twins { droplets, .. } = &entry.what
                 && droplets.iter().filter(|droplet| !foreign.contains(droplet)).count() > 1

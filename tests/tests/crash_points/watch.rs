@@ -66,14 +66,16 @@ impl Watch {
 
     /// What an effect needs that is about to begin.
     fn look(&self, effect: Effect) {
-        if effect.system == System::Postgres && effect.name == "tombstone_finish" {
-            let droplets = self.simulator.droplets();
-            let left = droplets.iter().filter_map(|droplet| {
-                let owner = tags::owner(droplet.tags.iter().map(String::as_str), &self.installation);
-                owner.map(|owner| format!("the tombstone of {owner} is finished while droplet {} is there", droplet.id))
-            });
-            self.lock().violations.extend(left);
+        if effect.system != System::Postgres || !matches!(effect.name, "tombstone_droplet_gone" | "tombstone_finish") {
+            return;
         }
+        let droplets = self.simulator.droplets();
+        let ours = droplets.iter().filter(|droplet| {
+            let owner = tags::owner(droplet.tags.iter().map(String::as_str), &self.installation);
+            owner.is_some()
+        });
+        let told = ours.map(|droplet| format!("{effect} while droplet {} is there", droplet.id));
+        self.lock().violations.extend(told);
     }
 
     /// Another installation takes the droplet over.

@@ -29,7 +29,7 @@ use model::{
 };
 use runtime::Backoff;
 use schema::{ConnectOptions, Database, Role};
-use simulator::{DropletInfo, Simulator};
+use simulator::{DropletInfo, Entry, Simulator, What};
 use std::{
     net::TcpListener,
     num::NonZeroU32,
@@ -49,18 +49,21 @@ const TOKEN: &str = "token-of-the-simulated-account";
 /// For how long a replica that has died keeps the next one from its shards.
 const LEASE: Duration = Duration::from_secs(1);
 /// From one full read of the rows to the next; each wakes every key.
-pub(crate) const RESYNC: Duration = Duration::from_millis(40);
+pub(crate) const RESYNC: Duration = Duration::from_millis(80);
 /// From one sweep to the next.
-const SWEEP: Duration = Duration::from_millis(40);
+const SWEEP: Duration = Duration::from_millis(80);
 /// For how many milliseconds DigitalOcean hides a new droplet: so many that a replica which is started after a crash holds the leases
 /// and looks while the droplet is still hidden.
 const HIDDEN: u64 = 2_500;
 /// For how long a replica takes a droplet that it does not see for one that may be hidden.
 const LAG_WINDOW: SignedDuration = SignedDuration::from_millis(4_000);
 /// The ports that the tool ever has.
-const PORTS: std::ops::Range<u16> = 31_000..31_004;
+const PORTS: std::ops::Range<u16> = 31_000..31_002;
+/// How many milliseconds the tool takes to be ready: more than a firewall takes to be in force, so that a port which does not wait for
+/// its tool is seen to be open too soon.
+const STARTING: std::ops::Range<u64> = 250..300;
 /// Between two rounds of the prober.
-const PROBE: Duration = Duration::from_millis(5);
+const PROBE: Duration = Duration::from_millis(15);
 /// Who has the tool.
 const USER: UserId = UserId(Uuid::from_u128(0xa11ce));
 /// What everyone's tool is.
@@ -98,6 +101,8 @@ pub(crate) struct World {
     installation: Installation,
     binary: AgentBinary,
     environment: Option<EnvironmentId>,
+    /// Where the simulator's journal was when the scenario began.
+    pub(crate) began: u64,
     /// The droplet that has to be there in the end, where another one would not do.
     pub(crate) kept: Option<u64>,
     /// The version of the tool that should run, if it should.
@@ -126,7 +131,7 @@ impl World {
         let agents = Machines::default().run(
             installation.clone(),
             move || droplets.droplets(),
-            move |droplet, environment| Droplet::new(droplet, environment, told.clone()),
+            move |droplet, environment| Droplet::new(droplet, environment, told.clone()).starting_in(STARTING),
         );
         let seen = Seen::default();
         let prober = Prober {
@@ -160,6 +165,7 @@ impl World {
             // Nobody downloads it: droplets run model agents.
             binary: AgentBinary::open(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml").into()).await?,
             environment: None,
+            began: 0,
             kept: None,
             tool: None,
             _agents: AbortOnDropHandle::new(tokio::spawn(agents)),
@@ -327,6 +333,26 @@ impl World {
         self.simulator.droplets().into_iter().map(visible).collect()
     }
 
+    /// The creates of ours since the scenario began that were carried out, whether or not somebody has seen the answer.
+    pub(crate) fn creates(&self) -> Vec<Entry> {
+        let mut requests = self.simulator.changes(self.began);
+        let ours = tags::installation(self.installation());
+        requests.retain(|entry| match &entry.what {
+            What::Request {
+                method,
+                path,
+                body,
+                status: Some(202),
+                ..
+            } if method == "POST" && path == "/v2/droplets" => {
+                let tags = body["tags"].as_array().into_iter().flatten();
+                tags.into_iter().any(|tag| *tag == *ours)
+            }
+            What::Request { .. } | What::Twins { .. } | What::Destroyed { .. } | What::Vanished { .. } => false,
+        });
+        requests
+    }
+
     /// Everything in the account that is not foreign.
     pub(crate) fn droplets(&self) -> Vec<DropletInfo> {
         let mut droplets = self.account();
@@ -444,7 +470,7 @@ async fn simulator(folder: &Path) -> Result<simulator::Handle, simulator::Error>
     settings.boot_agents = false;
     settings.boot_ms = 60;
     settings.action_ms = 40;
-    settings.delete_ms = 60;
+    settings.delete_ms = 300;
     settings.firewall_ms = 40;
     settings.requests_per_minute = 1_000_000;
     settings.requests_per_hour = 1_000_000;
