@@ -29,6 +29,8 @@ pub struct Sabotage {
     pub port_record: bool,
     /// A pass goes on with what it read, whoever has worked on it since.
     pub stale_read: bool,
+    /// Each replica goes by the time of day of its own machine.
+    pub clock: bool,
 }
 
 impl Sabotage {
@@ -43,6 +45,7 @@ impl Sabotage {
         replays: false,
         port_record: false,
         stale_read: false,
+        clock: false,
     };
 
     /// One guard less, by its name in `docs/guards.md`; `None` for a name that is none.
@@ -58,6 +61,7 @@ impl Sabotage {
             "replay" => &mut sabotage.replays,
             "port-record" => &mut sabotage.port_record,
             "stale-read" => &mut sabotage.stale_read,
+            "clock" => &mut sabotage.clock,
             _ => return None,
         };
         *switch = true;

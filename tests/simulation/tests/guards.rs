@@ -68,6 +68,11 @@ fn the_replay_check_bites() {
 }
 
 #[test]
+fn the_shared_clock_bites() {
+    bites("clock", Script::Everything, &["is stopped while port", "its phase is Unresponsive"]);
+}
+
+#[test]
 fn the_record_of_open_ports_bites() {
     bites("port-record", Script::Everything, &["is stopped while port"]);
 }

@@ -33,7 +33,9 @@ impl Simulation {
             return;
         };
         let (asked_at, answered_at) = (instant(asked, self.origin), instant(self.world.now, self.origin));
-        alive.process.time.learn(asked_at, timestamp(asked), answered_at);
+        if !self.setup.sabotage.clock {
+            alive.process.time.learn(asked_at, timestamp(asked), answered_at);
+        }
         let mut epochs = renewed.epochs.clone();
         // What is more than its share, and not worked on, is given back.
         let idle = epochs.keys().rev().filter(|shard| !alive.works_on(**shard)).copied();
