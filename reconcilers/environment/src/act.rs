@@ -81,6 +81,7 @@ impl EnvironmentReconciler {
 
     async fn announce(&self, id: EnvironmentId, record: &EnvironmentRecord, cause: Cause) -> Result<(), Error> {
         let row = row(record)?;
+        let _announcing = self.announcing.begin();
         // From before it is asked for, so that no pause after the announcement makes it younger than others take it to be.
         let began = self.moment();
         let announced = self

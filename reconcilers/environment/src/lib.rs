@@ -14,6 +14,7 @@
 
 mod act;
 pub mod action;
+mod announcing;
 pub mod decide;
 mod failure;
 pub mod heartbeats;
@@ -33,6 +34,7 @@ pub use policy::Policy;
 pub use status::StatusWrite;
 
 use agent_api::MasterKey;
+use announcing::Announcing;
 use fleet::{Fleet, Looks};
 use futures::{Stream, stream};
 use jiff::Timestamp;
@@ -82,6 +84,7 @@ pub struct EnvironmentReconciler {
     fleet: Fleet,
     looks: Looks,
     heartbeats: Heartbeats,
+    announcing: Announcing,
     outbox: Outbox,
     sizes: SizeBook,
     project: Project,
@@ -115,6 +118,7 @@ impl EnvironmentReconciler {
             fleet,
             looks,
             heartbeats: Heartbeats::new(),
+            announcing: Announcing::default(),
             outbox: Outbox::default(),
             sizes: SizeBook::default(),
             project: Project::new(config.project.clone()),

@@ -1,6 +1,6 @@
 //! What there is: an environment's firewall, the droplet that it is for, and the base firewall beside it. Owns: how good a read has
 //! to be. Must not: decide. Promises: in an authoritative read, "absent" was said by DigitalOcean itself, but for a firewall that was
-//! never announced; and so was that a droplet is there which the firewall does not apply to yet.
+//! never announced or never seen; and so was that a droplet is there which the firewall does not apply to yet.
 
 use crate::{Policy, failure::cloud, rules};
 use digitalocean::Client;
@@ -9,7 +9,7 @@ use fleet::{
     firewalls::{Known, Observed as Seen},
     names,
 };
-use model::{DropletId, EnvironmentId, EnvironmentRecord, record::Subject};
+use model::{DropletId, EnvironmentDesiredState, EnvironmentId, EnvironmentRecord, record::Subject};
 use runtime::{Error, Observation};
 use std::sync::Arc;
 
@@ -112,12 +112,20 @@ pub fn in_sight(fleet: &Fleet, id: EnvironmentId, droplet: DropletId) -> Observa
     }
 }
 
-/// How good a read has to be: a port on record is closed only when DigitalOcean's last word says so.
+/// How good a read has to be: a port on record is closed only when DigitalOcean's last word says so. Where one would only be made, and
+/// none was seen since it was announced, no read of its own is worth its requests: a second one would be refused for its name.
 pub fn need(record: Option<&EnvironmentRecord>) -> Need {
-    match record.map(|record| record.firewall.as_deref()) {
-        Some(None) => Need::Swept,
-        Some(Some(recorded)) if recorded.ports.is_empty() => Need::Recent,
-        Some(Some(_)) | None => Need::Exact,
+    match record.map(|record| (&record.subject, record.firewall.as_deref())) {
+        Some((_, None)) => Need::Swept,
+        Some((Subject::Row(row), Some(recorded)))
+            if recorded.ports.is_empty()
+                && recorded.id.is_none()
+                && row.spec.desired_state == EnvironmentDesiredState::Active =>
+        {
+            Need::Swept
+        }
+        Some((_, Some(recorded))) if recorded.ports.is_empty() => Need::Recent,
+        Some((_, Some(_))) | None => Need::Exact,
     }
 }
 
@@ -138,5 +146,69 @@ pub fn applies(firewall: &Seen, droplet: DropletId) -> bool {
     match &firewall.firewall {
         Observation::Present(known) => known.spec.droplet_ids.contains(&droplet.0),
         Observation::Unknown | Observation::Absent => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::Timestamp;
+    use model::{ConditionStatus, Environment, EnvironmentSpec, EnvironmentStatus, RecordedFirewall, UserId};
+    use std::collections::BTreeMap;
+
+    fn row(desired_state: EnvironmentDesiredState) -> Subject {
+        Subject::Row(Environment {
+            id: EnvironmentId::random(),
+            generation: 1,
+            spec: EnvironmentSpec {
+                user_id: UserId::random(),
+                region: "nyc3".into(),
+                size: "s-1vcpu-1gb".into(),
+                image: "ubuntu-22-04-x64".into(),
+                desired_state,
+                paused: false,
+            },
+            status: EnvironmentStatus::default(),
+            last_heartbeat_at: None,
+            created_at: Timestamp::UNIX_EPOCH,
+            updated_at: Timestamp::UNIX_EPOCH,
+        })
+    }
+
+    fn recorded(id: Option<&str>, ports: &[u16]) -> Option<Box<RecordedFirewall>> {
+        Some(Box::new(RecordedFirewall {
+            id: id.map(ToOwned::to_owned),
+            announced_at: Timestamp::UNIX_EPOCH,
+            epoch: 1,
+            ports: ports.iter().copied().collect(),
+            closing: BTreeMap::new(),
+            state: ConditionStatus::Unknown,
+            reason: "Announced".into(),
+            message: String::new(),
+        }))
+    }
+
+    #[test]
+    fn only_what_would_be_made_rests_on_a_sweep_and_an_open_port_on_the_last_word() {
+        use EnvironmentDesiredState::{Active, Deleted};
+        let cases = [
+            (Active, None, Need::Swept),
+            (Active, recorded(None, &[]), Need::Swept),
+            (Active, recorded(Some("fw"), &[]), Need::Recent),
+            (Active, recorded(None, &[31_000]), Need::Exact),
+            (Active, recorded(Some("fw"), &[31_000]), Need::Exact),
+            // Its end follows from its absence.
+            (Deleted, recorded(None, &[]), Need::Recent),
+        ];
+        for (desired_state, firewall, expected) in cases {
+            let record = EnvironmentRecord {
+                subject: row(desired_state),
+                intent: None,
+                tools: None,
+                firewall,
+            };
+            assert_eq!(need(Some(&record)), expected, "{desired_state:?} {:?}", record.firewall);
+        }
+        assert_eq!(need(None), Need::Exact);
     }
 }

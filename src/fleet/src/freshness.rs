@@ -1,7 +1,7 @@
 //! When what was read before serves whoever is about to act as well as a new read would.
 //!
-//! Owns: the cases, and how old is too old. Must not: do I/O, read a clock. Promises: "absent" serves only of what was never announced;
-//! nothing that is read while a tool's port may be open serves again.
+//! Owns: the cases, and how old is too old. Must not: do I/O, read a clock. Promises: "absent" serves only of what was never announced,
+//! and of a firewall that was never seen, whose name a second one could not have; nothing that is read while a tool's port may be open serves again.
 
 use crate::{droplets::Sighting, firewalls::Observed, read::known};
 use digitalocean::Budget;
@@ -12,7 +12,8 @@ use runtime::Observation;
 /// How good a read of a firewall has to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
-    /// It was never announced, so there can be none since the last sweep; names are unique, so a second one would be refused.
+    /// It is only to be made: what the last sweep did not show was never announced, or never seen. Names are unique, so a second one
+    /// would be refused, and then it is read.
     Swept,
     /// Nothing hangs on the moment: what was read a moment ago, or a list with others.
     Recent,

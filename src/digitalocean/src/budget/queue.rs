@@ -183,9 +183,9 @@ impl State {
         checked
     }
 
-    /// When there is room after those that wait already, if there is none now. Counts what this process sent.
-    pub(super) fn behind_others(&mut self, priority: Priority, now: Instant) -> Option<Instant> {
-        let waiting = self.waiting.range(..=(priority, u64::MAX)).count();
+    /// When there is room after those that wait already, and so many others, if there is none now. Counts what this process sent.
+    pub(super) fn behind_others(&mut self, others: usize, priority: Priority, now: Instant) -> Option<Instant> {
+        let waiting = others + self.waiting.range(..=(priority, u64::MAX)).count();
         let most = ceilings(self.per_minute, kept_of_minute)[priority as usize];
         let left = most
             .checked_sub(u32::try_from(waiting).unwrap_or(u32::MAX))

@@ -282,5 +282,8 @@ async fn nobody_begins_what_those_who_wait_already_leave_no_room_for() {
     let left = budget.pending(Priority::Create).expect("five wait for the last five");
     assert!(left > Duration::from_secs(50), "{left:?}");
     drop(places);
+    assert!(budget.is_short(), "a create had to wait, though it never came to");
+    assert_eq!(budget.pending_behind(4, Priority::Create), None);
+    assert!(budget.pending_behind(5, Priority::Create).is_some(), "five are about to wait");
     assert_eq!(budget.pending(Priority::Create), None);
 }
