@@ -119,8 +119,8 @@ impl Lane {
     }
 }
 
-/// Writes [`Columns`], and tells the place of each status that is written. Each lease is locked once, however many statuses were
-/// found under it.
+/// Writes [`Columns`], and tells the places of those that are written, as one row: a row for each would cost both sides as much as
+/// the checks do. Each lease is locked once, however many statuses were found under it.
 macro_rules! write_columns {
     ($free:literal, $from:literal, $new:expr) => {
         sqlx::query_scalar!(
@@ -141,14 +141,17 @@ macro_rules! write_columns {
                 )
                 where fence = any (array(select number from held))
             )"# + $free
-                + r#"
-            update account_tool_environments as environment
-            set status = new.status::account_environment_status_enum, do_droplet_id = new.do_droplet_id,
-                ip_address = new.ip_address, do_created_at = new.do_created_at, error_message = new.error_message,
-                observed_generation = new.observed_generation, conditions = new.conditions::jsonb, observed_at = new.observed_at
-            "# + $from
+                + r#", written as (
+                update account_tool_environments as environment
+                set status = new.status::account_environment_status_enum, do_droplet_id = new.do_droplet_id,
+                    ip_address = new.ip_address, do_created_at = new.do_created_at, error_message = new.error_message,
+                    observed_generation = new.observed_generation, conditions = new.conditions::jsonb,
+                    observed_at = new.observed_at
+                "# + $from
                 + r#" environment.id = new.id and environment.generation = new.generation
-            returning new.place as "place!""#,
+                returning new.place
+            )
+            select array_agg(place) as places from written"#,
             &$new.shards,
             &$new.holders,
             &$new.epochs,
@@ -219,7 +222,7 @@ impl Database {
             "from new where (select set_config('lock_timeout', '10ms', true)) is not null and",
             new
         );
-        let mut places = self.write("environment_status_write", statement.fetch_all(&self.pool)).await;
+        let mut places = self.write("environment_status_write", statement.fetch_one(&self.pool)).await;
         if places.as_ref().is_err_and(is_locked) {
             let statement = write_columns!(
                 ", free as materialized (
@@ -230,12 +233,12 @@ impl Database {
                 "from free as new where",
                 new
             );
-            places = self.write("environment_status_write", statement.fetch_all(&self.pool)).await;
+            places = self.write("environment_status_write", statement.fetch_one(&self.pool)).await;
         }
         match places {
             Ok(places) => {
                 let mut written: Vec<_> = written.into_iter().map(Some).collect();
-                for place in places {
+                for place in places.unwrap_or_default() {
                     let written = usize::try_from(place - 1)
                         .ok()
                         .and_then(|place| written.get_mut(place)?.take());
