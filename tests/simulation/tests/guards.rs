@@ -69,7 +69,11 @@ fn the_replay_check_bites() {
 
 #[test]
 fn the_shared_clock_bites() {
-    bites("clock", Script::Everything, &["is stopped while port", "its phase is Unresponsive"]);
+    bites(
+        "clock",
+        Script::Everything,
+        &["is stopped while port", "its phase is Unresponsive"],
+    );
 }
 
 #[test]
