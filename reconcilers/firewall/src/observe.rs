@@ -175,6 +175,7 @@ mod tests {
         })
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "as a record has it")]
     fn recorded(id: Option<&str>, ports: &[u16]) -> Option<Box<RecordedFirewall>> {
         Some(Box::new(RecordedFirewall {
             id: id.map(ToOwned::to_owned),
