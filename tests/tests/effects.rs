@@ -66,8 +66,19 @@ fn writes_around(file: &str, source: &str) -> Vec<String> {
             around.push(format!("{file}: {} writes, and not by self.write(..)", function(source, at)));
         }
     }
-    let begun = source.match_indices("pool.begin()").map(|(at, _)| function(source, at));
-    around.extend(begun.map(|function| format!("{file}: {function} begins a transaction, and not by self.begin(..)")));
+    let begun = source.match_indices(".begin_with(").filter(|(at, _)| {
+        let how = source[*at..].lines().next().unwrap_or_default();
+        !how.contains("read only")
+    });
+    let begun = begun.chain(source.match_indices("pool.begin()"));
+    around.extend(begun.map(|(at, _)| {
+        let function = function(source, at);
+        format!("{file}: {function} begins a transaction, and not by self.begin(..)")
+    }));
+    let taken = source
+        .match_indices("pool.acquire()")
+        .filter(|(at, _)| WRITES.iter().any(|word| body(source, *at).contains(word)));
+    around.extend(taken.map(|(at, _)| format!("{file}: {} writes over a connection of its own", function(source, at))));
     around
 }
 
@@ -171,6 +182,15 @@ fn what_goes_around_the_place_is_told() {
         let mut transaction = self.pool.begin().await?;
         Ok(())
     }
+    pub async fn event_mend(&self) -> Result<(), Error> {
+        let mut transaction = self.pool.begin_with("begin isolation level serializable").await?;
+        Ok(())
+    }
+    pub async fn event_drop(&self) -> Result<(), Error> {
+        let mut connection = self.pool.acquire().await?;
+        sqlx::query!("delete from reconcile_events").execute(&mut *connection).await?;
+        Ok(())
+    }
     pub async fn event_count(&self) -> Result<i64, Error> {
         Ok(sqlx::query_scalar!("select count(*) from reconcile_events").fetch_one(&self.pool).await?)
     }
@@ -187,7 +207,9 @@ fn what_goes_around_the_place_is_told() {
     ];
     let expected = [
         "events.rs: event_forget writes, and not by self.write(..)",
+        "events.rs: event_mend begins a transaction, and not by self.begin(..)",
         "events.rs: event_move begins a transaction, and not by self.begin(..)",
+        "events.rs: event_drop writes over a connection of its own",
         "events.rs: event_record has an effect that is called event_recorded",
         "events.rs: event_record sends, and not by effects.run(..)",
     ];
