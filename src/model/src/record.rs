@@ -9,10 +9,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The row, or what is left of it.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "rows are many and tombstones few: boxing rows would cost each an allocation"
-)]
 pub enum Subject {
     /// The row is there.
     Row(Environment),
