@@ -147,3 +147,62 @@ impl<K: Clone + Eq + Hash, V: Clone + PartialEq> Seen<K, V> {
         self.memory.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::SignedDuration;
+    use runtime::Observation;
+    use serde_json::json;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::UNIX_EPOCH + SignedDuration::from_secs(seconds)
+    }
+
+    /// Rows of the key "one": its parts, and how each stands.
+    fn load(seen: &Seen<String, Vec<u8>>, began: i64, parts: &[(u8, Standing)], trust: Trust) {
+        let rows = parts.iter().map(|(part, standing)| FleetRow {
+            key: "one".to_owned(),
+            environment_id: None,
+            seen: json!(part),
+            standing: *standing,
+            since: at(0),
+        });
+        let loaded = Loaded {
+            rows: rows.collect(),
+            whole: false,
+            began: Some(at(began)),
+            trust,
+        };
+        let value = |parts: Vec<u8>| (!parts.is_empty()).then_some(parts);
+        seen.load(loaded, |row| Some(row.key.clone()), value, |_| None).unwrap();
+    }
+
+    #[test]
+    fn what_a_doubted_list_lacks_is_unknown_and_found_absent_without_trust() {
+        let doubt = Trust::Withheld {
+            since: at(2),
+            reason: "test".into(),
+        };
+        let seen = Seen::default();
+        load(&seen, 1, &[(1, Standing::Seen), (2, Standing::Seen)], Trust::Trusted);
+        assert_eq!(seen.view("one").value, Observation::Present(vec![1, 2]));
+        // One of its parts is missing: nothing of it is known.
+        load(&seen, 2, &[(1, Standing::Seen), (2, Standing::Missing)], doubt.clone());
+        assert_eq!(
+            (seen.view("one").value, seen.view("one").trust),
+            (Observation::Unknown, doubt.clone())
+        );
+        assert_eq!(seen.learn("one".to_owned(), None, at(3)).1, doubt, "read singly");
+        assert_eq!(
+            seen.learn("one".to_owned(), Some(vec![1]), at(4)).1,
+            Trust::Trusted,
+            "what is there is there"
+        );
+        load(&seen, 5, &[(1, Standing::Gone), (2, Standing::Removed)], Trust::Trusted);
+        assert_eq!(
+            (seen.view("one").value, seen.view("one").trust),
+            (Observation::Absent, Trust::Trusted)
+        );
+    }
+}

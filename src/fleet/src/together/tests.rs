@@ -75,7 +75,8 @@ impl Reads for Slow {
 async fn ask(together: &Arc<Together<Slow>>, after: Duration, well: bool) -> (Instant, Result<Instant, LookError>) {
     tokio::time::sleep(after).await;
     let asked = Instant::now();
-    (asked, together.ask(well).await)
+    let answered = tokio::time::timeout(Duration::from_hours(1), together.ask(well)).await;
+    (asked, answered.expect("everybody is answered"))
 }
 
 async fn ask_all(
