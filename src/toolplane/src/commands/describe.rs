@@ -22,8 +22,8 @@ use model::{CatalogEntry, EnvironmentId, EnvironmentRecord, Instance};
 use schema::{Database, LeaseHolder, RecordedEvent, Role};
 use std::process::ExitCode;
 
-/// How many events are shown, the latest.
-const EVENTS: usize = 12;
+/// How many events are shown, the latest: all of a birth, and more.
+const EVENTS: usize = 24;
 
 /// What is known of one environment at one moment.
 #[derive(Debug)]
