@@ -12,7 +12,7 @@ use std::{
 };
 
 /// How many crashes and pairs of a scenario are taken unless all are.
-const SAMPLE: usize = 4;
+const SAMPLE: usize = 2;
 /// How many lives tell what is always come to.
 pub(crate) const ALWAYS: usize = 3;
 /// Of the sample.
