@@ -229,7 +229,7 @@ fn built_in_settings() -> Vec<(String, String)> {
         ("unix_socket_directories", ""),
         ("fsync", "off"),
         ("full_page_writes", "off"),
-        ("max_connections", "300"),
+        ("max_connections", "800"),
         ("shared_buffers", "128MB"),
         ("timezone", "UTC"),
         ("log_line_prefix", "%m [%p] %a "),

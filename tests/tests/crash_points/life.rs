@@ -19,8 +19,8 @@ const GLANCE: Duration = Duration::from_millis(10);
 /// Between two looks while no effect tells that there is something new to see.
 const LOOK: Duration = Duration::from_millis(100);
 /// For how many sweeps nothing may be changed before the end counts as reached: what follows from it are events and statuses.
-const SETTLING: u32 = 4;
-/// How many passes of each kind have to find nothing to do.
+const SETTLING: u32 = 2;
+/// How many passes of each kind have to find nothing to do, and half as many sweeps nothing new.
 const PASSES: u32 = 10;
 /// What looks at an environment again and again, for as long as there is one.
 const KINDS: [&str; 3] = ["environment", "firewall", "instance"];
@@ -28,6 +28,7 @@ const KINDS: [&str; 3] = ["environment", "firewall", "instance"];
 const REQUESTS_A_SWEEP: u64 = 2;
 
 /// One scenario of a life, and how it goes.
+#[derive(Clone)]
 pub(crate) struct Step {
     pub(crate) scenario: Scenario,
     /// The first strikes the replica that runs when the scenario begins, each other one the replica that is started after the crash
@@ -211,8 +212,7 @@ async fn rest(world: &World, scenario: Scenario) -> Result<(), String> {
     witness.quiet();
     let journal = world.simulator.journal(0).len();
     let row = world.row().await;
-    sweeps(world, PASSES).await?;
-    passes(world, PASSES).await?;
+    tokio::try_join!(sweeps(world, PASSES / 2), passes(world, PASSES))?;
     let requests = world.simulator.journal(0).split_off(journal);
     let changes = witness.violations();
     if !requests.is_empty() || !changes.is_empty() {

@@ -3,7 +3,8 @@
 //!
 //! Clean lives count the points. Then each is come to once for each kind of crash: life `n` crashes at the `n`-th point of every
 //! scenario that has so many, since what one scenario left is what the next begins with. Pairs (a second crash in the replica
-//! that was started after the first) are taken for the creation and for the deletion. `make soak` (`SOAK=1`) takes all of them,
+//! that was started after the first) are taken for the creation and for the deletion; a life of pairs has several environments, one after
+//! the other. `make soak` (`SOAK=1`) takes all of them,
 //! `make test` a seeded sample of each scenario's, the same ones each time. `CRASH_PART='1/12'` takes a twelfth of the single crashes,
 //! and the pairs that begin with a twelfth of the first ones.
 //!
@@ -34,7 +35,7 @@ use std::{
 };
 
 /// Lives at once: most of each is waiting.
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 24;
 /// How often a crash is tried that is not come to.
 const TRIES: usize = 5;
 /// How many failures are told in full.

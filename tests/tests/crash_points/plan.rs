@@ -9,6 +9,7 @@ use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
+    hash::{DefaultHasher, Hash, Hasher},
 };
 
 /// How many crashes and pairs of a scenario are taken unless all are.
@@ -21,6 +22,9 @@ const SEED: u64 = 20_261_122;
 const PAIRED: [Scenario; 2] = [Scenario::Create, Scenario::Delete];
 /// A life with these, and no more than it takes for them.
 pub(crate) const SHORT_LIFE: [Scenario; 3] = [Scenario::Create, Scenario::Add, Scenario::Delete];
+
+/// How many environments come and go in a short life, which begins with a database of its own.
+const ENVIRONMENTS_A_LIFE: usize = 4;
 
 /// A scenario and its crashes, each in the replica that is started after the one before.
 pub(crate) type Planned = (Scenario, Vec<Crash>);
@@ -87,17 +91,35 @@ pub(crate) fn firsts(counted: &Counted) -> Vec<Planned> {
     part(firsts.collect())
 }
 
-/// Second crashes at the points of the replica that was started after the first.
+/// Second crashes at the points of the replica that was started after the first: each pair of points once. Of which kinds the two
+/// crashes are follows from the points, so that a point crashes in each way with some of the others.
 pub(crate) fn pairs(firsts: &[Played]) -> Vec<Planned> {
     let pairs = PAIRED.into_iter().flat_map(|scenario| {
         let struck = |first: &&Played| first.scenario == scenario && first.failure.is_none() && first.struck == 1;
         let pairs = firsts.iter().filter(struck).flat_map(|first| {
-            let seconds = first.points.iter().flat_map(|point| each(point, kinds_in_pairs(point)));
-            seconds.map(|second| (scenario, vec![first.crashes[0].clone(), second]))
+            let crash = &first.crashes[0];
+            let seconds = first.points.iter().filter_map(move |second| {
+                let (kind, second_kind) = kinds_of_pair(&crash.point, second);
+                let second = Crash {
+                    point: second.clone(),
+                    kind: second_kind,
+                };
+                (kind == crash.kind).then(|| vec![crash.clone(), second])
+            });
+            seconds.map(|crashes| (scenario, crashes))
         });
         taken(pairs)
     });
     pairs.collect()
+}
+
+fn kinds_of_pair(first: &Point, second: &Point) -> (Kind, Kind) {
+    let mut hasher = DefaultHasher::new();
+    (first, second).hash(&mut hasher);
+    let number = hasher.finish();
+    let [one, other] = [first, second].map(kinds_in_pairs);
+    let chosen = |kinds: &[Kind], number: u64| kinds[usize::from(number % 2 == 1) % kinds.len()];
+    (chosen(one, number), chosen(other, number >> 1))
 }
 
 /// The kinds that leave different things behind: whether an answer was seen dies with the replica, and a read leaves nothing.
@@ -177,28 +199,29 @@ fn whole_life(mut crashes: BTreeMap<Scenario, Vec<Crash>>) -> Vec<Step> {
     scenarios.map(step).collect()
 }
 
-/// Pairs are many, and what lies between creation and deletion is not about them: a life is created, gets its tool, and is deleted
-/// and enabled again until all have been played.
+/// Pairs are many, and what lies between creation and deletion is not about them: an environment is created, gets its tool, and is
+/// deleted; and so is the next one of the same user, until all have been played.
 pub(crate) fn short_lives(planned: Vec<Planned>) -> Vec<Vec<Step>> {
-    let (creations, others): (Vec<Planned>, Vec<Planned>) =
+    let (creations, deletions): (Vec<Planned>, Vec<Planned>) =
         planned.into_iter().partition(|(scenario, _)| *scenario == Scenario::Create);
-    let lives = creations.len().max(1);
-    let each = others.len().div_ceil(lives).max(1);
     let mut creations = creations.into_iter().map(|(_, crashes)| crashes);
-    let mut others = others.into_iter().map(|(_, crashes)| crashes).peekable();
-    let mut all = Vec::new();
-    loop {
-        let creation = creations.next();
-        if creation.is_none() && others.peek().is_none() {
-            return all;
-        }
-        let mut steps = vec![step(Scenario::Create, creation)];
-        for deletion in others.by_ref().take(each) {
-            let back = if steps.len() == 1 { Scenario::Add } else { Scenario::Enable };
-            steps.extend([step(back, None), step(Scenario::Delete, Some(deletion))]);
-        }
-        all.push(steps);
+    let mut deletions = deletions.into_iter().map(|(_, crashes)| crashes);
+    let environments = std::iter::from_fn(|| match (creations.next(), deletions.next()) {
+        (None, None) => None,
+        (creation, deletion) => Some(short_life(creation, deletion)),
+    });
+    let environments: Vec<Vec<Step>> = environments.collect();
+    environments.chunks(ENVIRONMENTS_A_LIFE).map(<[_]>::concat).collect()
+}
+
+/// From nothing to nothing.
+fn short_life(creation: Option<Vec<Crash>>, deletion: Option<Vec<Crash>>) -> Vec<Step> {
+    let mut steps = vec![step(Scenario::Create, creation)];
+    if deletion.is_some() {
+        steps.extend([step(Scenario::Add, None), step(Scenario::Delete, deletion)]);
     }
+    steps.push(step(Scenario::Tombstone, None));
+    steps
 }
 
 fn step(scenario: Scenario, crashes: Option<Vec<Crash>>) -> Step {

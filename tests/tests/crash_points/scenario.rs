@@ -13,7 +13,7 @@ const LARGER: &str = "s-2vcpu-2gb";
 /// In the order of one life: each begins where the one before has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Scenario {
-    /// The row comes, and with it the first replica.
+    /// The row comes, and then a replica, which finds it.
     Create,
     /// A tool is added.
     Add,
@@ -106,6 +106,8 @@ impl Scenario {
         world.began = world.simulator.journal_next();
         match self {
             Self::Create => {
+                world.stop().await;
+                world.tool = None;
                 world.want(|_| ()).await;
                 world.settle_namesake().await;
             }

@@ -51,7 +51,7 @@ const LEASE: Duration = Duration::from_secs(1);
 /// From one full read of the rows to the next; each wakes every key.
 pub(crate) const RESYNC: Duration = Duration::from_millis(80);
 /// From one sweep to the next.
-const SWEEP: Duration = Duration::from_millis(80);
+const SWEEP: Duration = Duration::from_millis(160);
 /// For how many milliseconds DigitalOcean hides a new droplet: so many that a replica which is started after a crash holds the leases
 /// and looks while the droplet is still hidden.
 const HIDDEN: u64 = 2_500;
@@ -63,7 +63,7 @@ const PORTS: std::ops::Range<u16> = 31_000..31_002;
 /// its tool is seen to be open too soon.
 const STARTING: std::ops::Range<u64> = 250..300;
 /// Between two rounds of the prober.
-const PROBE: Duration = Duration::from_millis(15);
+const PROBE: Duration = Duration::from_millis(20);
 /// Who has the tool.
 const USER: UserId = UserId(Uuid::from_u128(0xa11ce));
 /// What everyone's tool is.
@@ -255,6 +255,13 @@ impl World {
     pub(crate) async fn kill(&mut self) {
         if let Some(replica) = self.replica.take() {
             replica.kill().await;
+        }
+    }
+
+    /// As SIGTERM: its leases are free at once.
+    pub(crate) async fn stop(&mut self) {
+        if let Some(replica) = self.replica.take() {
+            replica.stop().await.unwrap();
         }
     }
 
