@@ -81,7 +81,12 @@ impl EnvironmentReconciler {
 
     async fn announce(&self, id: EnvironmentId, record: &EnvironmentRecord, cause: Cause) -> Result<(), Error> {
         let row = row(record)?;
-        let _announcing = self.announcing.begin();
+        // What is announced can be sent: an intent that has to wait for requests may grow too old for it, and is lost.
+        let leave = self
+            .client
+            .droplet_create_reserve()
+            .await
+            .map_err(|error| failure::cloud(&error))?;
         // From before it is asked for, so that no pause after the announcement makes it younger than others take it to be.
         let began = self.moment();
         let announced = self
@@ -90,6 +95,7 @@ impl EnvironmentReconciler {
             .await;
         let intent = announced.map_err(|error| Error::from(&error))?;
         let message = format!("intent {} of epoch {} is announced", intent.id, intent.epoch);
+        self.reserved.put(intent.id, leave);
         self.outbox.announced(intent, began);
         self.record(event(id, EventType::Normal, "CreateAnnounced", message, cause))
             .await;
@@ -112,7 +118,8 @@ impl EnvironmentReconciler {
                 return Err(Error::terminal("UserDataRefused", error.to_string()));
             }
         };
-        let answer = self.client.droplet_create(&create).await;
+        let leave = self.reserved.take(intent.id);
+        let answer = self.client.droplet_create_announced(&create, leave).await;
         let (made_for, sending) = (intent.id, answer.as_ref().map_or_else(sending, |_| Sending::Sent));
         self.outbox.ended(intent, sending, self.moment());
         match answer {

@@ -14,7 +14,6 @@
 
 mod act;
 pub mod action;
-mod announcing;
 pub mod decide;
 mod failure;
 pub mod heartbeats;
@@ -23,6 +22,7 @@ pub mod orphan;
 pub mod outbox;
 pub mod policy;
 pub mod project;
+mod reserved;
 pub mod sizes;
 pub mod status;
 
@@ -34,13 +34,13 @@ pub use policy::Policy;
 pub use status::StatusWrite;
 
 use agent_api::MasterKey;
-use announcing::Announcing;
 use fleet::{Fleet, Looks};
 use futures::{Stream, stream};
 use jiff::Timestamp;
 use model::{EnvironmentId, EnvironmentRecord, EventType, InstallationId, record::Subject};
 use outbox::Outbox;
 use project::Project;
+use reserved::Reserved;
 use runtime::{Clock, Error, Failure, Hold, Plan, Read, Reconciler, Step, Store, Wake};
 use schema::{Database, LeaseKeeper, Written};
 use sizes::SizeBook;
@@ -84,7 +84,7 @@ pub struct EnvironmentReconciler {
     fleet: Fleet,
     looks: Looks,
     heartbeats: Heartbeats,
-    announcing: Announcing,
+    reserved: Reserved,
     outbox: Outbox,
     sizes: SizeBook,
     project: Project,
@@ -118,7 +118,7 @@ impl EnvironmentReconciler {
             fleet,
             looks,
             heartbeats: Heartbeats::new(),
-            announcing: Announcing::default(),
+            reserved: Reserved::default(),
             outbox: Outbox::default(),
             sizes: SizeBook::default(),
             project: Project::new(config.project.clone()),

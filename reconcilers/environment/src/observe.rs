@@ -52,10 +52,7 @@ impl EnvironmentReconciler {
     }
 
     fn short_until(&self) -> Option<Timestamp> {
-        let left = self
-            .client
-            .budget()
-            .pending_behind(self.announcing.count(), Priority::Create)?;
+        let left = self.client.budget().pending(Priority::Create)?;
         self.leases.clock().now().checked_add(left).ok()
     }
 

@@ -194,29 +194,20 @@ impl Budget {
     }
 
     /// For how long nothing of this priority can be sent, as far as it is known: for whoever would rather not begin what it cannot
-    /// end. `None` when one could be sent now, after those that wait already.
+    /// end. `None` when one could be sent now, in its turn.
     pub fn pending(&self, priority: Priority) -> Option<Duration> {
-        self.pending_behind(0, priority)
-    }
-
-    /// As [`pending`](Self::pending), after so many more that are about to wait.
-    pub fn pending_behind(&self, others: usize, priority: Priority) -> Option<Duration> {
         let now = Instant::now();
         let mut state = self.shared.lock();
         let behind = state.waiting.keys().next().is_some_and(|(first, _)| *first <= priority);
         let stuck = state.stuck_until.filter(|until| behind && *until > now);
         let until = stuck.or_else(|| match state.check(priority, priority, now) {
-            Ok(()) => state.behind_others(others, priority, now),
+            Ok(()) => None,
             Err(Wait::Until(at)) => Some(at),
             Err(Wait::ForOthers) => Some(now + self.shared.config.lasts()),
         });
         let foretold = state.foretold[priority as usize].filter(|until| *until > now);
-        let until = until.max(foretold);
-        if priority <= Priority::Create {
-            // Who does not even come to wait has to wait all the same.
-            state.short_until = state.short_until.max(until);
-        }
-        until.map(|until| until.saturating_duration_since(now))
+        let until = until.max(foretold)?;
+        Some(until.saturating_duration_since(now))
     }
 
     /// Whether creates have to wait, or had to within the last quarter of a minute, or the hour has nothing left for reads. Who only
@@ -246,9 +237,18 @@ impl Budget {
 
     /// Waits for leave to send one request, at most for the configured patience. What others wait for goes as they do.
     pub async fn acquire(&self, priority: Priority) -> Result<Permit, Exhausted> {
+        self.acquire_as(priority, false).await
+    }
+
+    /// As [`acquire`](Self::acquire), before all of the same priority that are not urgent, for what is worth nothing when it comes late.
+    pub async fn acquire_urgent(&self, priority: Priority) -> Result<Permit, Exhausted> {
+        self.acquire_as(priority, true).await
+    }
+
+    async fn acquire_as(&self, priority: Priority, urgent: bool) -> Result<Permit, Exhausted> {
         let began = Instant::now();
         let (deadline, ahead_at) = (began + self.shared.config.patience, began + self.shared.config.patience / 10);
-        let mut place = Place::take(&self.shared, priority);
+        let mut place = Place::take(&self.shared, priority, urgent);
         loop {
             let until = match place.attempt() {
                 Turn::Granted { block, let_ahead } => {

@@ -80,6 +80,8 @@ pub(crate) struct Request {
     pub(crate) name: &'static str,
     pub(crate) call: Call,
     pub(crate) priority: Priority,
+    /// Whether it goes before the others of its priority.
+    pub(crate) urgent: bool,
     /// The path below the base URL, with the ids in it, percent-encoded where they are text.
     pub(crate) path: String,
     pub(crate) query: Vec<(&'static str, String)>,
@@ -102,6 +104,7 @@ impl Request {
             name,
             call: Call { method, endpoint },
             priority,
+            urgent: false,
             path: path.into(),
             query: Vec::new(),
             body: None,
@@ -114,6 +117,11 @@ impl Request {
             name: self.name,
             mutating: self.call.mutates(),
         }
+    }
+
+    pub(crate) fn urgent(mut self) -> Self {
+        self.urgent = true;
+        self
     }
 
     pub(crate) fn query(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -187,15 +195,22 @@ impl Client {
     /// Sends a request whose answer has a body.
     pub(crate) async fn fetch<T: DeserializeOwned>(&self, request: Request) -> Result<T, Error> {
         if request.call.mutates() {
-            return decode(request.call, &self.send(&request).await?);
+            let permit = self.leave(&request).await?;
+            return self.fetch_under(permit, &request).await;
         }
-        let attempt = || async { decode(request.call, &self.send(&request).await?) };
+        let attempt = || async { self.fetch_under(self.leave(&request).await?, &request).await };
         self.again(attempt, |error| matches!(error, Error::Unavailable { .. })).await
+    }
+
+    /// Sends a request whose answer has a body, with leave to.
+    pub(crate) async fn fetch_under<T: DeserializeOwned>(&self, permit: Permit, request: &Request) -> Result<T, Error> {
+        decode(request.call, &self.send(permit, request).await?)
     }
 
     /// Sends a request whose answer has none, or none of interest.
     pub(crate) async fn submit(&self, request: Request) -> Result<(), Error> {
-        self.send(&request).await.map(drop)
+        let permit = self.leave(&request).await?;
+        self.send(permit, &request).await.map(drop)
     }
 
     /// Repeats a read, with growing and jittered pauses, while it fails in a way that passes.
@@ -211,22 +226,27 @@ impl Client {
         attempt.retry(pauses).when(when).await
     }
 
-    /// One request, one answer, no retry.
-    async fn send(&self, request: &Request) -> Result<Vec<u8>, Error> {
-        let call = request.call;
+    /// Leave to send the request, waited for.
+    pub(crate) async fn leave(&self, request: &Request) -> Result<Permit, Error> {
         let place = match request.priority {
             Priority::Read => self.reads,
             Priority::Delete | Priority::Create | Priority::Change => request.priority,
         };
-        let permit = self
-            .inner
-            .budget
-            .acquire(place)
-            .await
-            .map_err(|exhausted| Error::RateLimited {
-                call,
-                retry_at: exhausted.retry_at,
-            })?;
+        let budget = &self.inner.budget;
+        let permit = if request.urgent {
+            budget.acquire_urgent(place).await
+        } else {
+            budget.acquire(place).await
+        };
+        permit.map_err(|exhausted| Error::RateLimited {
+            call: request.call,
+            retry_at: exhausted.retry_at,
+        })
+    }
+
+    /// One request, one answer, no retry.
+    async fn send(&self, permit: Permit, request: &Request) -> Result<Vec<u8>, Error> {
+        let call = request.call;
         let outcome = self.inner.effects.run(request.effect(), self.exchange(request, permit)).await;
         let result = outcome.as_ref().map_or_else(Error::reason, |_| "Ok");
         metrics::counter!("digitalocean_requests_total", "method" => call.method, "endpoint" => call.endpoint, "result" => result)

@@ -126,8 +126,8 @@ impl Reads for Lists {
     }
 
     /// One whose id is not known takes a list anyway.
-    fn are_served_together(&self, asks: &[&Ask]) -> bool {
-        asks.len() > self.pages() || asks.iter().any(|ask| ask.id.is_none())
+    fn are_served_together(&self, asks: &[&Ask], many: bool) -> bool {
+        many || asks.len() > self.pages() || asks.iter().any(|ask| ask.id.is_none())
     }
 
     async fn one(&self, ask: &Ask) -> Result<Answer, Error> {

@@ -42,13 +42,15 @@ impl Default for Freshness {
 }
 
 impl Freshness {
-    /// At this moment: while requests are short, what one sweep saw serves until the next one.
+    /// At this moment: while requests are short, what one sweep saw serves until the next one, which comes late then.
     pub fn of(budget: &Budget) -> Self {
         let minute = SignedDuration::try_from(budget.minute()).unwrap_or(SignedDuration::MAX);
-        Self {
-            recent: if budget.is_short() { minute } else { minute / 12 },
-            swept: minute,
-        }
+        let (recent, swept) = if budget.is_short() {
+            (minute * 2, minute * 2)
+        } else {
+            (minute / 12, minute)
+        };
+        Self { recent, swept }
     }
 
     /// Whether what is known of an environment's droplets serves: one that is on its way and was seen a moment ago, or none where
@@ -80,7 +82,7 @@ impl Freshness {
 }
 
 /// Whether its droplet is on its way, and nothing is on it yet.
-fn is_launching(record: &EnvironmentRecord) -> bool {
+pub(crate) fn is_launching(record: &EnvironmentRecord) -> bool {
     let Subject::Row(row) = &record.subject else { return false };
     let wanted = match row.spec.desired_state {
         EnvironmentDesiredState::Active => true,

@@ -6,7 +6,7 @@
 use crate::{
     breaker::Limits,
     droplets::{Droplet, Fleet, Sighting},
-    freshness::Freshness,
+    freshness::{Freshness, is_launching},
     read::{known, seen},
     together::{LookError, Reads, Together},
 };
@@ -69,7 +69,11 @@ impl Looks {
     pub async fn droplets(&self, record: &EnvironmentRecord) -> Result<Sighting, LookError> {
         let began = self.shared.clock.now();
         let (id, known, installation) = (record.id(), known(record), &self.shared.installation);
-        let listed = self.together.ask(id).await?;
+        let ask = Ask {
+            environment: id,
+            is_launching: is_launching(record),
+        };
+        let listed = self.together.ask(ask).await?;
         let mut droplets: Vec<Droplet> = listed.iter().map(|droplet| seen(droplet, id, installation)).collect();
         for wanted in known.into_iter().flatten() {
             if droplets.iter().any(|droplet| droplet.id == wanted) {
@@ -90,12 +94,26 @@ impl Looks {
     }
 }
 
+/// Whose droplets somebody wants to know.
+#[derive(Debug)]
+struct Ask {
+    environment: EnvironmentId,
+    /// Whether nothing is on the droplet yet, and nothing is to go.
+    is_launching: bool,
+}
+
+/// Whether one list, of so many pages, is to serve these. While requests are short, or were spent on many such looks, even a single
+/// droplet that is on its way waits for it, with all the others that are.
+fn wait_for_list(asks: &[&Ask], pages: usize, short: bool) -> bool {
+    asks.len() > pages || (short && asks.iter().all(|ask| ask.is_launching))
+}
+
 /// Lists of droplets.
 #[derive(Debug)]
 struct Lists(Arc<Shared>);
 
 impl Reads for Lists {
-    type Ask = EnvironmentId;
+    type Ask = Ask;
     type Answer = Vec<digitalocean::Droplet>;
 
     fn budget(&self) -> &Budget {
@@ -106,12 +124,16 @@ impl Reads for Lists {
         self.0.fleet.count() / PAGE + 1
     }
 
-    async fn one(&self, environment: &EnvironmentId) -> Result<Self::Answer, Error> {
-        let filter = DropletFilter::Tag(tags::environment(*environment));
+    fn are_served_together(&self, asks: &[&Ask], many: bool) -> bool {
+        wait_for_list(asks, self.pages(), many || self.budget().is_short())
+    }
+
+    async fn one(&self, ask: &Ask) -> Result<Self::Answer, Error> {
+        let filter = DropletFilter::Tag(tags::environment(ask.environment));
         self.0.client.droplet_list(&filter).await
     }
 
-    async fn all(&self, asks: &[EnvironmentId]) -> Result<Vec<Self::Answer>, Error> {
+    async fn all(&self, asks: &[Ask]) -> Result<Vec<Self::Answer>, Error> {
         let began = self.0.clock.now();
         let filter = DropletFilter::Tag(tags::installation(&self.0.installation));
         // Creates may wait for it too.
@@ -124,7 +146,7 @@ impl Reads for Lists {
         }
         let answers = asks
             .iter()
-            .map(|environment| owned.remove(environment).unwrap_or_default())
+            .map(|ask| owned.remove(&ask.environment).unwrap_or_default())
             .collect();
         self.0.remember(&owned, began);
         Ok(answers)
@@ -195,5 +217,30 @@ fn wants_droplet(record: &EnvironmentRecord) -> bool {
             EnvironmentDesiredState::Deleted => false,
         },
         Subject::Tombstone(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_serves_whenever_it_is_cheaper_and_while_requests_are_short_all_that_are_on_their_way() {
+        let ask = |is_launching| Ask {
+            environment: EnvironmentId::random(),
+            is_launching,
+        };
+        let (launching, other) = (ask(true), ask(false));
+        for (asks, pages, short, expected) in [
+            (vec![&launching, &other], 1, false, true),
+            (vec![&launching], 1, false, false),
+            (vec![&launching], 1, true, true),
+            (vec![&launching, &launching], 5, true, true),
+            // A delete hangs on it.
+            (vec![&other], 1, true, false),
+            (vec![&launching, &other], 5, true, false),
+        ] {
+            assert_eq!(wait_for_list(&asks, pages, short), expected, "{asks:?} {pages} {short}");
+        }
     }
 }

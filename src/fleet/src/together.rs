@@ -16,6 +16,7 @@ use jiff::Timestamp;
 use std::{
     fmt::Debug,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 use tokio::{
     sync::oneshot,
@@ -38,10 +39,9 @@ pub(crate) trait Reads: Send + Sync + 'static {
     /// How many requests a list of everything takes; an estimate.
     fn pages(&self) -> usize;
 
-    /// Whether one list of everything is to serve these, rather than a request for each.
-    fn are_served_together(&self, asks: &[&Self::Ask]) -> bool {
-        asks.len() > self.pages()
-    }
+    /// Whether one list of everything is to serve these, rather than a request for each. `many` says that requests for single ones were
+    /// so many of late that a list of everything would have cost less.
+    fn are_served_together(&self, asks: &[&Self::Ask], many: bool) -> bool;
 
     /// Reads one.
     fn one(&self, ask: &Self::Ask) -> impl Future<Output = Result<Self::Answer, Error>> + Send;
@@ -65,7 +65,7 @@ struct Queue<R: Reads> {
     waiting: Vec<Waiting<R>>,
     /// Somebody is serving it.
     served: bool,
-    /// No list of everything begins before this.
+    /// No list of everything begins before this. Each request that was sent puts it off.
     spare: Instant,
 }
 
@@ -73,6 +73,13 @@ struct Queue<R: Reads> {
 struct Waiting<R: Reads> {
     ask: R::Ask,
     answer: oneshot::Sender<Result<R::Answer, LookError>>,
+}
+
+impl<R: Reads> Queue<R> {
+    /// Requests are sent that are spread over so much time.
+    fn spent(&mut self, spread: Duration) {
+        self.spare = self.spare.max(Instant::now()) + spread;
+    }
 }
 
 impl<R: Reads> Together<R> {
@@ -126,10 +133,11 @@ impl<R: Reads> Together<R> {
             match (together, late) {
                 (true, true) => self.turn_away(waiting, spare),
                 (true, false) => {
-                    self.queue().spare = Instant::now() + self.reads.budget().spread(self.reads.pages());
+                    self.queue().spent(self.reads.budget().spread(self.reads.pages()));
                     self.serve_together(waiting).await;
                 }
                 (false, _) => {
+                    self.queue().spent(self.reads.budget().spread(waiting.len()));
                     join_all(waiting.into_iter().map(|waiting| self.serve_one(waiting))).await;
                 }
             }
@@ -140,7 +148,9 @@ impl<R: Reads> Together<R> {
     fn next(&self) -> (bool, Instant) {
         let queue = self.queue();
         let asks: Vec<&R::Ask> = queue.waiting.iter().map(|waiting| &waiting.ask).collect();
-        (self.reads.are_served_together(&asks), queue.spare)
+        let pages = self.reads.budget().spread(self.reads.pages());
+        let many = queue.spare.saturating_duration_since(Instant::now()) > pages;
+        (self.reads.are_served_together(&asks, many), queue.spare)
     }
 
     async fn serve_one(&self, waiting: Waiting<R>) {

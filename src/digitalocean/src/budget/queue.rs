@@ -9,6 +9,8 @@ use super::{
 use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc, time::Duration};
 use tokio::{sync::Notify, time::Instant};
 
+/// From which number on tickets are given to those that are not urgent.
+const NOT_URGENT: u64 = 1 << 63;
 /// One in so many requests of a minute is let ahead.
 const AHEAD: u32 = 20;
 
@@ -62,11 +64,11 @@ pub(super) struct Place<'a> {
 }
 
 impl<'a> Place<'a> {
-    /// The last place among those of a priority.
-    pub(super) fn take(shared: &'a Shared, priority: Priority) -> Self {
+    /// The last place among those of a priority, or of those of it that are urgent.
+    pub(super) fn take(shared: &'a Shared, priority: Priority, urgent: bool) -> Self {
         let mut state = shared.lock();
         state.tickets += 1;
-        let ticket = (priority, state.tickets);
+        let ticket = (priority, if urgent { state.tickets } else { NOT_URGENT + state.tickets });
         let notify = Arc::new(Notify::new());
         state.waiting.insert(ticket, Arc::clone(&notify));
         state.show();
@@ -181,21 +183,6 @@ impl State {
             self.short_until = self.short_until.max(short_until);
         }
         checked
-    }
-
-    /// When there is room after those that wait already, and so many others, if there is none now. Counts what this process sent.
-    pub(super) fn behind_others(&mut self, others: usize, priority: Priority, now: Instant) -> Option<Instant> {
-        let waiting = others + self.waiting.range(..=(priority, u64::MAX)).count();
-        let most = ceilings(self.per_minute, kept_of_minute)[priority as usize];
-        let left = most
-            .checked_sub(u32::try_from(waiting).unwrap_or(u32::MAX))
-            .filter(|left| *left > 0);
-        match left.map(|left| self.minute.check(left, now)) {
-            Some(Ok(())) => None,
-            Some(Err(Wait::Until(at))) => Some(at),
-            // More wait than a minute has room for, or wait for answers that nobody knows the time of.
-            Some(Err(Wait::ForOthers)) | None => Some(now + self.minute.length() / 20),
-        }
     }
 
     fn room(&mut self, place: Priority, priority: Priority, now: Instant) -> Result<(), Wait> {

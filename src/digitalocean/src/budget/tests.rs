@@ -271,19 +271,22 @@ async fn a_read_that_many_wait_for_goes_as_they_would() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_begins_what_those_who_wait_already_leave_no_room_for() {
+async fn what_is_urgent_goes_before_others_of_its_priority_and_after_those_before_it() {
     let budget = budget(3_600);
-    for _ in 0..240 {
-        drop(budget.acquire(Priority::Create).await.unwrap());
-    }
-    assert_eq!(budget.pending(Priority::Create), None);
-    let place = |_| Place::take(&budget.shared, Priority::Create);
-    let places: Vec<_> = (0..5).map(place).collect();
-    let left = budget.pending(Priority::Create).expect("five wait for the last five");
-    assert!(left > Duration::from_secs(50), "{left:?}");
-    drop(places);
-    assert!(budget.is_short(), "a create had to wait, though it never came to");
-    assert_eq!(budget.pending_behind(4, Priority::Create), None);
-    assert!(budget.pending_behind(5, Priority::Create).is_some(), "five are about to wait");
-    assert_eq!(budget.pending(Priority::Create), None);
+    while tokio::time::timeout(Duration::ZERO, budget.acquire(Priority::Delete))
+        .await
+        .is_ok()
+    {}
+    let order = Mutex::new(Vec::new());
+    let ask = async |name, priority, urgent| {
+        drop(budget.acquire_as(priority, urgent).await.unwrap());
+        order.lock().unwrap().push(name);
+    };
+    tokio::join!(
+        ask("firewall", Priority::Create, false),
+        ask("droplet", Priority::Create, true),
+        ask("another droplet", Priority::Create, true),
+        ask("delete", Priority::Delete, false),
+    );
+    assert_eq!(*order.lock().unwrap(), ["delete", "droplet", "another droplet", "firewall"]);
 }

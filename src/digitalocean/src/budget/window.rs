@@ -59,10 +59,6 @@ impl Window {
         }
     }
 
-    pub(super) fn length(&self) -> Duration {
-        self.length
-    }
-
     /// Whether one more may be sent, when `most` may count at once.
     pub(super) fn check(&mut self, most: u32, now: Instant) -> Result<(), Wait> {
         while self.answered.front().is_some_and(|at| now.duration_since(*at) >= self.length) {

@@ -1,11 +1,11 @@
 use crate::{
-    Class, Client, Config, DropletAction, DropletCreate, DropletFilter, DropletStatus, Error, ImageRef, Priority, Refusal,
-    Resource,
+    Budget, BudgetConfig, Class, Client, Config, DropletAction, DropletCreate, DropletFilter, DropletStatus, Error, ImageRef,
+    Priority, Refusal, Resource,
 };
 use jiff::{SignedDuration, Timestamp, fmt::rfc2822};
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 use wiremock::{
     Mock, MockServer, Request, Respond, ResponseTemplate,
     matchers::{any, body_json, header, method, path, query_param},
@@ -235,6 +235,26 @@ async fn a_create_is_sent_once_whatever_comes_back() {
         assert!(!error.to_string().contains('<'), "{error}");
         assert_eq!(requests(&server).await, 1);
     }
+}
+
+#[tokio::test]
+async fn a_create_that_was_announced_spends_the_leave_that_was_reserved_for_it() {
+    let server = answering(ResponseTemplate::new(202).set_body_json(json!({"droplet": droplet(7)}))).await;
+    let mut config = config(&server);
+    config.budget = Budget::new(BudgetConfig {
+        per_minute: NonZeroU32::MIN,
+        patience: Duration::ZERO,
+        ..BudgetConfig::default()
+    });
+    let client = Client::new(config).unwrap();
+    let leave = client.droplet_create_reserve().await.unwrap();
+    let error = client.droplet_create_reserve().await.unwrap_err();
+    assert!(matches!(error, Error::RateLimited { .. }), "{error:?}");
+    let created = client.droplet_create_announced(&create(), Some(leave)).await.unwrap();
+    assert_eq!((created.droplet.id, requests(&server).await), (7, 1));
+    let error = client.droplet_create_announced(&create(), None).await.unwrap_err();
+    assert!(matches!(error, Error::RateLimited { .. }), "{error:?}");
+    assert_eq!(requests(&server).await, 1);
 }
 
 #[tokio::test]

@@ -49,6 +49,10 @@ impl Reads for Slow {
         self.pages
     }
 
+    fn are_served_together(&self, asks: &[&bool], many: bool) -> bool {
+        many || asks.len() > self.pages
+    }
+
     async fn one(&self, well: &bool) -> Result<Instant, Error> {
         let began = self.read(1).await;
         if *well { Ok(began) } else { Err(self.wait(Timestamp::now())) }
@@ -109,6 +113,15 @@ async fn few_are_served_one_by_one() {
         [1; 7],
         "a list of six pages takes no fewer requests than six"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn few_again_and_again_are_served_by_a_list() {
+    let together = Slow::start(6);
+    let answers = ask_all(&together, [[0; 6], [1_050; 6], [2_100; 6]].concat()).await;
+    assert!(answers.into_iter().all(|(asked, began)| began.unwrap() >= asked));
+    let (ones, list) = ([1; 12], [6]);
+    assert_eq!(together.reads.served(), [&ones[..], &list].concat());
 }
 
 #[tokio::test(start_paused = true)]
