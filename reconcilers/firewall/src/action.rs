@@ -178,11 +178,13 @@ impl Explain for CloudAction {
 
 /// Ports for people.
 fn listed(ports: &BTreeSet<u16>) -> String {
-    if ports.is_empty() {
-        return "no port".to_owned();
-    }
+    let noun = match ports.len() {
+        0 => return "no port".to_owned(),
+        1 => "port",
+        2.. => "ports",
+    };
     let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
-    format!("port {}", ports.join(", "))
+    format!("{noun} {}", ports.join(", "))
 }
 
 /// Says which ports a firewall has no room for.

@@ -63,7 +63,7 @@ impl InstanceReconciler {
         } else {
             (
                 "PortsClosing",
-                format!("{} is closed before the tools behind it stop", listed(ports)),
+                format!("to be closed before the tools behind stop: {}", listed(ports)),
             )
         };
         self.record(event(id, EventType::Normal, reason, message, cause.to_string()))

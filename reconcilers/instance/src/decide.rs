@@ -97,10 +97,11 @@ impl Explain for Action {
     }
 }
 
-/// Ports for people: `port 31000, 31004`.
+/// Ports for people: `ports 31000, 31004`.
 pub(crate) fn listed(ports: &BTreeSet<u16>) -> String {
+    let noun = if ports.len() == 1 { "port" } else { "ports" };
     let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
-    format!("port {}", ports.join(", "))
+    format!("{noun} {}", ports.join(", "))
 }
 
 /// The durations that decisions are made by.

@@ -218,11 +218,11 @@ impl Budget {
         state.short_until.is_some_and(recently) || state.told.check(Priority::Read, now).is_err()
     }
 
-    /// Over how long so many reads are spread that can wait: 60 a minute, and 12 while requests are short.
+    /// Over how long so many reads are spread that can wait: of the limit of 250 a minute 60, and 12 while requests are short.
     pub fn spread(&self, requests: usize) -> Duration {
-        let a_minute = if self.is_short() { 12 } else { 60 };
+        let of_250 = if self.is_short() { 12 } else { 60 };
         let requests = u32::try_from(requests).unwrap_or(u32::MAX);
-        self.shared.config.minute.saturating_mul(requests) / a_minute
+        self.shared.config.minute.saturating_mul(requests).saturating_mul(250) / of_250 / self.shared.lock().per_minute
     }
 
     /// How long the minute of its limit is: another length only where time is compressed.

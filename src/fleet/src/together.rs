@@ -16,7 +16,6 @@ use jiff::Timestamp;
 use std::{
     fmt::Debug,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 use tokio::{
     sync::oneshot,
@@ -65,21 +64,16 @@ struct Queue<R: Reads> {
     waiting: Vec<Waiting<R>>,
     /// Somebody is serving it.
     served: bool,
-    /// No list of everything begins before this. Each request that was sent puts it off.
+    /// No list of everything begins before this.
     spare: Instant,
+    /// Until when requests for single ones last that were sent, as they are spread.
+    singles: Instant,
 }
 
 #[derive(Debug)]
 struct Waiting<R: Reads> {
     ask: R::Ask,
     answer: oneshot::Sender<Result<R::Answer, LookError>>,
-}
-
-impl<R: Reads> Queue<R> {
-    /// Requests are sent that are spread over so much time.
-    fn spent(&mut self, spread: Duration) {
-        self.spare = self.spare.max(Instant::now()) + spread;
-    }
 }
 
 impl<R: Reads> Together<R> {
@@ -90,6 +84,7 @@ impl<R: Reads> Together<R> {
                 waiting: Vec::new(),
                 served: false,
                 spare: Instant::now(),
+                singles: Instant::now(),
             }),
         })
     }
@@ -133,11 +128,11 @@ impl<R: Reads> Together<R> {
             match (together, late) {
                 (true, true) => self.turn_away(waiting, spare),
                 (true, false) => {
-                    self.queue().spent(self.reads.budget().spread(self.reads.pages()));
+                    self.queue().spare = Instant::now() + self.reads.budget().spread(self.reads.pages());
                     self.serve_together(waiting).await;
                 }
                 (false, _) => {
-                    self.queue().spent(self.reads.budget().spread(waiting.len()));
+                    self.singles_sent(waiting.len());
                     join_all(waiting.into_iter().map(|waiting| self.serve_one(waiting))).await;
                 }
             }
@@ -149,8 +144,13 @@ impl<R: Reads> Together<R> {
         let queue = self.queue();
         let asks: Vec<&R::Ask> = queue.waiting.iter().map(|waiting| &waiting.ask).collect();
         let pages = self.reads.budget().spread(self.reads.pages());
-        let many = queue.spare.saturating_duration_since(Instant::now()) > pages;
+        let many = queue.singles.saturating_duration_since(Instant::now()) > pages;
         (self.reads.are_served_together(&asks, many), queue.spare)
+    }
+
+    fn singles_sent(&self, count: usize) {
+        let singles = &mut self.queue().singles;
+        *singles = (*singles).max(Instant::now()) + self.reads.budget().spread(count);
     }
 
     async fn serve_one(&self, waiting: Waiting<R>) {

@@ -19,7 +19,7 @@ const GLANCE: Duration = Duration::from_millis(10);
 /// Between two looks while no effect tells that there is something new to see.
 const LOOK: Duration = Duration::from_millis(100);
 /// For how many sweeps nothing may be changed before the end counts as reached: what follows from it are events and statuses.
-const SETTLING: u32 = 2;
+const SETTLING: u32 = 4;
 /// How many passes of each kind have to find nothing to do, and half as many sweeps nothing new.
 const PASSES: u32 = 10;
 /// What looks at an environment again and again, for as long as there is one.
