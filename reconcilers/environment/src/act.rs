@@ -119,7 +119,7 @@ impl EnvironmentReconciler {
             }
         };
         let leave = self.reserved.take(intent.id);
-        let answer = self.client.droplet_create_announced(&create, leave).await;
+        let answer = self.client.announced(leave).droplet_create(&create).await;
         let (made_for, sending) = (intent.id, answer.as_ref().map_or_else(sending, |_| Sending::Sent));
         self.outbox.ended(intent, sending, self.moment());
         match answer {

@@ -19,7 +19,10 @@ use reqwest::{
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Serialize, de::DeserializeOwned};
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 use url::Url;
 
 /// How to reach DigitalOcean.
@@ -62,6 +65,18 @@ pub struct Client {
     inner: Arc<Inner>,
     /// As what reads wait for their turn.
     reads: Priority,
+    /// What the next request is sent under. With it, even when that is used up, requests go before others of their priority.
+    reserved: Option<Arc<Reserved>>,
+}
+
+/// Leave that was reserved, until it is used.
+#[derive(Debug)]
+struct Reserved(Mutex<Option<Permit>>);
+
+impl Reserved {
+    fn take(&self) -> Option<Permit> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
 #[derive(Debug)]
@@ -80,8 +95,6 @@ pub(crate) struct Request {
     pub(crate) name: &'static str,
     pub(crate) call: Call,
     pub(crate) priority: Priority,
-    /// Whether it goes before the others of its priority.
-    pub(crate) urgent: bool,
     /// The path below the base URL, with the ids in it, percent-encoded where they are text.
     pub(crate) path: String,
     pub(crate) query: Vec<(&'static str, String)>,
@@ -104,7 +117,6 @@ impl Request {
             name,
             call: Call { method, endpoint },
             priority,
-            urgent: false,
             path: path.into(),
             query: Vec::new(),
             body: None,
@@ -117,11 +129,6 @@ impl Request {
             name: self.name,
             mutating: self.call.mutates(),
         }
-    }
-
-    pub(crate) fn urgent(mut self) -> Self {
-        self.urgent = true;
-        self
     }
 
     pub(crate) fn query(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -175,6 +182,7 @@ impl Client {
                 effects: config.effects,
             }),
             reads: Priority::Read,
+            reserved: None,
         })
     }
 
@@ -184,6 +192,18 @@ impl Client {
         Self {
             inner: Arc::clone(&self.inner),
             reads: what,
+            reserved: None,
+        }
+    }
+
+    /// The same client, for one request that was announced to others: it is sent under leave that was reserved, while that is valid.
+    /// Without, it goes before all of its priority that were not announced, which may as well come later.
+    #[must_use]
+    pub fn announced(&self, reserved: Option<Permit>) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+            reads: self.reads,
+            reserved: Some(Arc::new(Reserved(Mutex::new(reserved)))),
         }
     }
 
@@ -195,22 +215,15 @@ impl Client {
     /// Sends a request whose answer has a body.
     pub(crate) async fn fetch<T: DeserializeOwned>(&self, request: Request) -> Result<T, Error> {
         if request.call.mutates() {
-            let permit = self.leave(&request).await?;
-            return self.fetch_under(permit, &request).await;
+            return decode(request.call, &self.send(&request).await?);
         }
-        let attempt = || async { self.fetch_under(self.leave(&request).await?, &request).await };
+        let attempt = || async { decode(request.call, &self.send(&request).await?) };
         self.again(attempt, |error| matches!(error, Error::Unavailable { .. })).await
-    }
-
-    /// Sends a request whose answer has a body, with leave to.
-    pub(crate) async fn fetch_under<T: DeserializeOwned>(&self, permit: Permit, request: &Request) -> Result<T, Error> {
-        decode(request.call, &self.send(permit, request).await?)
     }
 
     /// Sends a request whose answer has none, or none of interest.
     pub(crate) async fn submit(&self, request: Request) -> Result<(), Error> {
-        let permit = self.leave(&request).await?;
-        self.send(permit, &request).await.map(drop)
+        self.send(&request).await.map(drop)
     }
 
     /// Repeats a read, with growing and jittered pauses, while it fails in a way that passes.
@@ -226,27 +239,30 @@ impl Client {
         attempt.retry(pauses).when(when).await
     }
 
-    /// Leave to send the request, waited for.
-    pub(crate) async fn leave(&self, request: &Request) -> Result<Permit, Error> {
-        let place = match request.priority {
+    /// Leave to send one request: what was reserved, while it is valid, or waited for.
+    pub(crate) async fn leave(&self, call: Call, priority: Priority) -> Result<Permit, Error> {
+        let place = match priority {
             Priority::Read => self.reads,
-            Priority::Delete | Priority::Create | Priority::Change => request.priority,
+            Priority::Delete | Priority::Create | Priority::Change => priority,
         };
         let budget = &self.inner.budget;
-        let permit = if request.urgent {
-            budget.acquire_urgent(place).await
-        } else {
-            budget.acquire(place).await
+        let permit = match &self.reserved {
+            Some(reserved) => match reserved.take().filter(Permit::is_valid) {
+                Some(permit) => return Ok(permit),
+                None => budget.acquire_urgent(place).await,
+            },
+            None => budget.acquire(place).await,
         };
         permit.map_err(|exhausted| Error::RateLimited {
-            call: request.call,
+            call,
             retry_at: exhausted.retry_at,
         })
     }
 
     /// One request, one answer, no retry.
-    async fn send(&self, permit: Permit, request: &Request) -> Result<Vec<u8>, Error> {
+    async fn send(&self, request: &Request) -> Result<Vec<u8>, Error> {
         let call = request.call;
+        let permit = self.leave(call, request.priority).await?;
         let outcome = self.inner.effects.run(request.effect(), self.exchange(request, permit)).await;
         let result = outcome.as_ref().map_or_else(Error::reason, |_| "Ok");
         metrics::counter!("digitalocean_requests_total", "method" => call.method, "endpoint" => call.endpoint, "result" => result)

@@ -4,7 +4,7 @@ use crate::{
     budget::{Permit, Priority},
     catalog::{Image, ImageRef, Region},
     client::{Client, Request},
-    error::Error,
+    error::{Call, Error},
     firewall::Firewall,
     page::Listed,
     wire::nullable,
@@ -182,28 +182,18 @@ impl Listed for Droplet {
     }
 }
 
-fn create_request() -> Request {
-    Request::new("droplet_create", "POST", "/v2/droplets", "/v2/droplets", Priority::Create)
-}
-
 impl Client {
-    /// Waits for leave to send one [`droplet_create`](Self::droplet_create), for whoever announces it first.
+    /// Waits for leave to send one [`droplet_create`](Self::droplet_create), for whoever [announces](Self::announced) it first.
     pub async fn droplet_create_reserve(&self) -> Result<Permit, Error> {
-        self.leave(&create_request()).await
+        let call = Call {
+            method: "POST",
+            endpoint: "/v2/droplets",
+        };
+        self.leave(call, Priority::Create).await
     }
 
     /// `POST /v2/droplets`. There is no idempotency key: after [`Error::Ambiguous`] look by tag, and do not send it again.
     pub async fn droplet_create(&self, create: &DropletCreate) -> Result<DropletCreated, Error> {
-        self.droplet_create_announced(create, None).await
-    }
-
-    /// As [`droplet_create`](Self::droplet_create), for one that was announced. Leave that was reserved is used while it is valid; without
-    /// it, this goes before all creates that were not announced, which may as well come later.
-    pub async fn droplet_create_announced(
-        &self,
-        create: &DropletCreate,
-        reserved: Option<Permit>,
-    ) -> Result<DropletCreated, Error> {
         #[derive(Deserialize)]
         struct Answer {
             droplet: Droplet,
@@ -220,12 +210,8 @@ impl Client {
             id: u64,
             rel: String,
         }
-        let request = create_request().urgent().body(create)?;
-        let permit = match reserved.filter(Permit::is_valid) {
-            Some(permit) => permit,
-            None => self.leave(&request).await?,
-        };
-        let answer: Answer = self.fetch_under(permit, &request).await?;
+        let request = Request::new("droplet_create", "POST", "/v2/droplets", "/v2/droplets", Priority::Create).body(create)?;
+        let answer: Answer = self.fetch(request).await?;
         let action = answer.links.actions.iter().find(|link| link.rel == "create");
         Ok(DropletCreated {
             action: action.map(|link| link.id),

@@ -250,9 +250,9 @@ async fn a_create_that_was_announced_spends_the_leave_that_was_reserved_for_it()
     let leave = client.droplet_create_reserve().await.unwrap();
     let error = client.droplet_create_reserve().await.unwrap_err();
     assert!(matches!(error, Error::RateLimited { .. }), "{error:?}");
-    let created = client.droplet_create_announced(&create(), Some(leave)).await.unwrap();
+    let created = client.announced(Some(leave)).droplet_create(&create()).await.unwrap();
     assert_eq!((created.droplet.id, requests(&server).await), (7, 1));
-    let error = client.droplet_create_announced(&create(), None).await.unwrap_err();
+    let error = client.announced(None).droplet_create(&create()).await.unwrap_err();
     assert!(matches!(error, Error::RateLimited { .. }), "{error:?}");
     assert_eq!(requests(&server).await, 1);
 }
