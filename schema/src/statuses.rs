@@ -4,15 +4,14 @@
 //! generation, whoever it is written with; one that comes alone is written at once; the failure of one is nobody else's.
 //!
 //! ```text
-//! passes --> a lane --(nothing of it is under way: whoever is first takes all that wait)--> one statement --> each pass its answer
-//!                                                                                           not in its answer --> written alone
+//! passes --> the queue --(a turn is free: whoever has it takes those that wait)--> one statement --> each pass its answer
+//!                                                                                  not in its answer --> written alone
 //! ```
 //!
-//! Nothing waits for others to come: while a lane's statement is under way, those that come after gather by themselves. The shard
-//! says which lane, so that statements that are under way together never share a lease, whose lock they would have to keep together.
-//! A statement for many does not wait for a row that somebody else has locked, since it may have locked one that the other waits for:
-//! it gives up within moments, and one that passes over such rows takes its place. Looking for them from the start would cost each
-//! row a second lock. What is written alone does wait, and keeps nobody else from the lane.
+//! Nothing waits for others to come: while statements are under way, those that come after gather by themselves. A statement for many
+//! does not wait for a row that somebody else has locked, since it may have locked one that the other waits for: it gives up within
+//! moments, and one that passes over such rows takes its place. Looking for them from the start would cost each row a second lock.
+//! What is written alone does wait, and keeps nobody else from a turn.
 
 mod columns;
 
@@ -21,16 +20,16 @@ use columns::Columns;
 use model::{Conditions, EnvironmentId, EnvironmentStatus};
 use sqlx::types::Json;
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::VecDeque,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 use tokio::sync::{Semaphore, oneshot};
 
 /// How many statements are under way at once: while the database works on one, the next is on its way.
-const LANES: usize = 2;
+const TURNS: usize = 2;
 
-/// The most statuses in one statement.
-const MOST: usize = 512;
+/// The most statuses in one statement: when all passes bring one, each turn gets its share.
+const MOST: usize = 256;
 
 /// A status, and what it was found under.
 #[derive(Debug)]
@@ -52,18 +51,12 @@ struct Waiting {
     written: oneshot::Sender<Written>,
 }
 
-/// Where the statuses of some shards gather.
-#[derive(Debug)]
-struct Lane {
-    waiting: Mutex<VecDeque<Waiting>>,
-    /// Had by whoever writes.
-    turn: Semaphore,
-}
-
 /// Where statuses gather.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct StatusQueue {
-    lanes: [Lane; LANES],
+    waiting: Mutex<VecDeque<Waiting>>,
+    /// One is had by whoever writes.
+    turns: Semaphore,
 }
 
 impl Found {
@@ -83,39 +76,26 @@ impl Found {
     }
 }
 
-impl Default for Lane {
+impl Default for StatusQueue {
     fn default() -> Self {
         Self {
             waiting: Mutex::default(),
-            turn: Semaphore::new(1),
+            turns: Semaphore::new(TURNS),
         }
     }
 }
 
 impl StatusQueue {
-    fn lane(&self, id: EnvironmentId) -> &Lane {
-        &self.lanes[usize::from(id.shard()) % LANES]
-    }
-}
-
-impl Lane {
     fn lock(&self) -> MutexGuard<'_, VecDeque<Waiting>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next to be written together, those who still wait for it only. Of two of one environment, the second stays for the next time.
+    /// The next to be written together, those who still wait for it only.
     fn take(&self) -> Vec<Waiting> {
         let mut waiting = self.lock();
-        let (mut seen, mut taken, mut left) = (HashSet::new(), Vec::with_capacity(waiting.len()), VecDeque::new());
-        for one in waiting.drain(..).filter(|one| !one.written.is_closed()) {
-            if taken.len() < MOST && seen.insert(one.found.id) {
-                taken.push(one);
-            } else {
-                left.push_back(one);
-            }
-        }
-        *waiting = left;
-        taken
+        waiting.retain(|one| !one.written.is_closed());
+        let most = waiting.len().min(MOST);
+        waiting.drain(..most).collect()
     }
 }
 
@@ -179,7 +159,8 @@ fn is_locked(error: &sqlx::Error) -> bool {
 
 impl Database {
     /// Writes a status that was found for this generation of the specification. `agent_epoch` is not written: only
-    /// [`Database::intent_announce`] raises it.
+    /// [`Database::intent_announce`] raises it. Of two for one environment at the same time, either may be the last: passes of one
+    /// key follow each other.
     pub async fn environment_status_write(
         &self,
         fence: &Fence,
@@ -190,17 +171,16 @@ impl Database {
         fence.covers(id)?;
         let (written, mut answer) = oneshot::channel();
         let found = Found::new(fence, id, generation, status)?;
-        let lane = self.statuses.lane(id);
-        lane.lock().push_back(Waiting { found, written });
+        self.statuses.lock().push_back(Waiting { found, written });
         let answer = loop {
             let turn = tokio::select! {
                 biased;
                 answer = &mut answer => break answer,
-                turn = lane.turn.acquire() => turn,
+                turn = self.statuses.turns.acquire() => turn,
             };
             // Passes that the last statement has set free are about to bring more.
             tokio::task::yield_now().await;
-            let taken = lane.take();
+            let taken = self.statuses.take();
             // None, when the answer came together with the turn.
             if !taken.is_empty() {
                 self.statuses_write(taken).await;

@@ -23,9 +23,6 @@ fn environment_status() -> EnvironmentStatus {
     }
 }
 
-/// How many statements are under way at once, each for the shards whose number leaves the same rest.
-const LANES: u16 = 2;
-
 /// Counts the statements that write statuses, and lets none begin before it is opened.
 struct Gate {
     open: watch::Sender<bool>,
@@ -59,12 +56,12 @@ async fn gated(scene: &Scene) -> (Database, Arc<Gate>) {
     (Database::connect(&options).await.unwrap(), gate)
 }
 
-/// Of different shards, so that each has a lease of its own, and of one lane.
+/// Of different shards, so that each has a lease of its own.
 async fn environments(scene: &Scene, count: usize) -> Vec<(EnvironmentId, Fence)> {
     let mut environments: Vec<(EnvironmentId, Fence)> = Vec::new();
     while environments.len() < count {
         let id = scene.environment().await;
-        if id.shard() % LANES == 0 && environments.iter().all(|(other, _)| other.shard() != id.shard()) {
+        if environments.iter().all(|(other, _)| other.shard() != id.shard()) {
             environments.push((id, scene.fence(id).await));
         }
     }
@@ -149,94 +146,80 @@ async fn nobody_waits_for_a_row_that_somebody_else_has_locked_but_its_own_pass()
         let expected = if *id == locked { Written::Stale } else { Written::Done };
         assert_eq!(outcome.unwrap(), expected);
     }
+    // All together, all but the locked one together, and that one alone.
+    assert_eq!(gate.statements.load(Ordering::SeqCst), 3);
 }
 
 #[tokio::test]
-async fn what_comes_while_a_statement_is_under_way_goes_with_the_next() {
+async fn what_comes_while_two_statements_are_under_way_goes_with_the_next() {
     let scene = Scene::new().await;
-    let known = environments(&scene, 4).await;
+    let known = environments(&scene, 6).await;
     let (database, gate) = gated(&scene).await;
     let status = environment_status();
     let write = |number: usize| {
         let (id, fence) = &known[number];
         Box::pin(database.environment_status_write(fence, *id, 1, &status))
     };
-    let mut first = write(0);
-    while gate.statements.load(Ordering::SeqCst) == 0 {
-        assert!(poll!(first.as_mut()).is_pending());
+    let mut first = [write(0), write(1)];
+    for (number, write) in first.iter_mut().enumerate() {
+        while gate.statements.load(Ordering::SeqCst) == number {
+            assert!(poll!(write.as_mut()).is_pending());
+        }
     }
-    let mut rest = Box::pin(join_all([write(1), write(2), write(3)]));
-    assert!(poll!(rest.as_mut()).is_pending());
+    let (mut rest, mut given_up) = (Box::pin(join_all([write(2), write(3), write(4)])), write(5));
+    for _ in 0..3 {
+        assert!(poll!(rest.as_mut()).is_pending() && poll!(given_up.as_mut()).is_pending());
+        tokio::task::yield_now().await;
+    }
     assert_eq!(
         gate.statements.load(Ordering::SeqCst),
-        1,
-        "they wait for the one that is under way"
+        2,
+        "they wait for one of those that are under way"
     );
+    drop(given_up);
     gate.open.send_replace(true);
-    let (first, rest) = tokio::join!(first, rest);
-    for outcome in rest.into_iter().chain([first]) {
+    let (first, rest) = tokio::join!(join_all(first), rest);
+    for outcome in rest.into_iter().chain(first) {
         assert_eq!(outcome.unwrap(), Written::Done);
     }
-    assert_eq!(gate.statements.load(Ordering::SeqCst), 2);
+    assert_eq!(gate.statements.load(Ordering::SeqCst), 3);
+    assert_ne!(scene.row(known[5].0).await.status, status, "nobody waits for it any more");
 }
 
 #[tokio::test]
-async fn lanes_do_not_wait_for_each_other() {
+async fn who_waits_alone_for_a_locked_row_keeps_nobody_from_a_turn() {
     let scene = Scene::new().await;
-    let (even, other) = (
-        environments(&scene, 1).await[0],
-        loop {
-            let id = scene.environment().await;
-            if id.shard() % LANES == 1 {
-                break (id, scene.fence(id).await);
-            }
-        },
-    );
-    let (database, gate) = gated(&scene).await;
-    let status = environment_status();
-    let mut writes = [even, other].map(|(id, fence)| {
-        let (database, status) = (&database, &status);
-        Box::pin(async move { database.environment_status_write(&fence, id, 1, status).await })
-    });
-    for write in &mut writes {
-        assert!(poll!(write.as_mut()).is_pending());
-        tokio::task::yield_now().await;
-        assert!(poll!(write.as_mut()).is_pending());
-    }
-    assert_eq!(gate.statements.load(Ordering::SeqCst), 2);
-    gate.open.send_replace(true);
-    for outcome in join_all(writes).await {
-        assert_eq!(outcome.unwrap(), Written::Done);
-    }
-}
-
-#[tokio::test]
-async fn who_waits_alone_for_a_locked_row_keeps_nobody_from_the_lane() {
-    let scene = Scene::new().await;
-    let known = environments(&scene, 2).await;
+    let known = environments(&scene, 3).await;
     let status = environment_status();
     let database = &scene.controller;
-    let ((locked, locked_fence), (free, free_fence)) = (known[0], known[1]);
+    let write = |(id, fence): &(EnvironmentId, Fence)| {
+        let (id, fence, status) = (*id, *fence, &status);
+        async move { database.environment_status_write(&fence, id, 1, status).await }
+    };
+    // As many as there are turns.
+    let (locked, free) = (&known[..2], &known[2]);
     let mut user = scene.admin.begin().await.unwrap();
-    sqlx::query("select from account_tool_environments where id = $1 for update")
-        .bind(locked.0)
-        .execute(&mut *user)
-        .await
-        .unwrap();
-    let mut waits = Box::pin(database.environment_status_write(&locked_fence, locked, 1, &status));
-    let alone = tokio::time::sleep(Duration::from_millis(300));
-    tokio::pin!(alone);
-    tokio::select! {
-        _ = &mut waits => panic!("the row is locked"),
-        () = &mut alone => {}
+    for (id, _) in locked {
+        sqlx::query("select from account_tool_environments where id = $1 for update")
+            .bind(id.0)
+            .execute(&mut *user)
+            .await
+            .unwrap();
     }
-    let written = database.environment_status_write(&free_fence, free, 1, &status);
+    let mut wait = Box::pin(join_all(locked.iter().map(write)));
+    let alone = tokio::time::sleep(Duration::from_millis(300));
     tokio::select! {
-        _ = &mut waits => panic!("the row is locked"),
-        written = written => assert_eq!(written.unwrap(), Written::Done),
+        _ = &mut wait => panic!("the rows are locked"),
+        () = alone => {}
+    }
+    tokio::select! {
+        _ = &mut wait => panic!("the rows are locked"),
+        written = write(free) => assert_eq!(written.unwrap(), Written::Done),
     }
     user.rollback().await.unwrap();
-    assert_eq!(waits.await.unwrap(), Written::Done);
+    for outcome in wait.await {
+        assert_eq!(outcome.unwrap(), Written::Done);
+    }
 }
 
 #[tokio::test]
