@@ -3,8 +3,8 @@
 //! Owns: who may send next, and what is known of the limits. Must not: send anything, know an endpoint, or know where several
 //! processes keep what they agreed on. Promises: no sliding minute and no sliding hour sees more than the limit; deletes go before
 //! creates, creates before changes, changes before reads, and the last part of each limit is kept for what goes before; but a
-//! twentieth of the minute is let ahead after it has waited for a tenth of the patience, so that no storm of creates keeps a port from being
-//! closed; nobody waits longer than the configured patience, but is told when to come back.
+//! twentieth of the minute is let ahead after it has waited for a tenth of the patience, so that no storm of creates keeps a port from
+//! being closed, or a list that has begun from being read to its end; nobody waits longer than the configured patience, but is told when to come back.
 //!
 //! A process alone keeps both windows itself (`window.rs`). Processes that share a token take blocks of requests from a ledger
 //! ([`Budget::share`]), so that whoever has work may use what the others leave; while the ledger cannot be reached, each takes an
@@ -240,15 +240,22 @@ impl Budget {
         self.acquire_as(priority, false).await
     }
 
-    /// As [`acquire`](Self::acquire), before all of the same priority that are not urgent, for what is worth nothing when it comes late.
+    /// As [`acquire`](Self::acquire), before all of the same priority that are not urgent, for what is worth nothing when it comes
+    /// late. What would go last is let ahead without having waited.
     pub async fn acquire_urgent(&self, priority: Priority) -> Result<Permit, Exhausted> {
         self.acquire_as(priority, true).await
     }
 
     async fn acquire_as(&self, priority: Priority, urgent: bool) -> Result<Permit, Exhausted> {
         let began = Instant::now();
-        let (deadline, ahead_at) = (began + self.shared.config.patience, began + self.shared.config.patience / 10);
+        let deadline = began + self.shared.config.patience;
         let mut place = Place::take(&self.shared, priority, urgent);
+        let patience = if urgent {
+            Duration::ZERO
+        } else {
+            self.shared.config.patience / 10
+        };
+        let mut ahead_at = place.is_last().then(|| began + patience);
         loop {
             let until = match place.attempt() {
                 Turn::Granted { block, let_ahead } => {
@@ -265,12 +272,13 @@ impl Budget {
                 Turn::NotBefore(at) => at,
                 Turn::Behind => deadline,
             };
-            let patient = place.is_last() && Instant::now() < ahead_at;
-            let until = if patient { until.min(ahead_at) } else { until };
-            let timed_out = tokio::time::timeout_at(until, place.notify.notified()).await.is_err();
-            if patient && Instant::now() >= ahead_at {
+            if ahead_at.is_some_and(|at| Instant::now() >= at) {
+                ahead_at = None;
                 place.go_ahead();
+                continue;
             }
+            let until = ahead_at.map_or(until, |at| until.min(at));
+            let timed_out = tokio::time::timeout_at(until, place.notify.notified()).await.is_err();
             if timed_out && Instant::now() >= deadline {
                 return Err(Exhausted {
                     retry_at: wall(deadline),

@@ -95,6 +95,8 @@ pub(crate) struct Request {
     pub(crate) name: &'static str,
     pub(crate) call: Call,
     pub(crate) priority: Priority,
+    /// It goes before others of its priority.
+    pub(crate) urgent: bool,
     /// The path below the base URL, with the ids in it, percent-encoded where they are text.
     pub(crate) path: String,
     pub(crate) query: Vec<(&'static str, String)>,
@@ -117,6 +119,7 @@ impl Request {
             name,
             call: Call { method, endpoint },
             priority,
+            urgent: false,
             path: path.into(),
             query: Vec::new(),
             body: None,
@@ -129,6 +132,12 @@ impl Request {
             name: self.name,
             mutating: self.call.mutates(),
         }
+    }
+
+    /// Before others of its priority, for what is worth nothing when it comes late.
+    pub(crate) fn urgent(mut self, urgent: bool) -> Self {
+        self.urgent = urgent;
+        self
     }
 
     pub(crate) fn query(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -240,18 +249,24 @@ impl Client {
     }
 
     /// Leave to send one request: what was reserved, while it is valid, or waited for.
-    pub(crate) async fn leave(&self, call: Call, priority: Priority) -> Result<Permit, Error> {
+    pub(crate) async fn leave(&self, call: Call, priority: Priority, urgent: bool) -> Result<Permit, Error> {
+        if let Some(permit) = self
+            .reserved
+            .as_ref()
+            .and_then(|reserved| reserved.take())
+            .filter(Permit::is_valid)
+        {
+            return Ok(permit);
+        }
         let place = match priority {
             Priority::Read => self.reads,
             Priority::Delete | Priority::Create | Priority::Change => priority,
         };
         let budget = &self.inner.budget;
-        let permit = match &self.reserved {
-            Some(reserved) => match reserved.take().filter(Permit::is_valid) {
-                Some(permit) => return Ok(permit),
-                None => budget.acquire_urgent(place).await,
-            },
-            None => budget.acquire(place).await,
+        let permit = if urgent || self.reserved.is_some() {
+            budget.acquire_urgent(place).await
+        } else {
+            budget.acquire(place).await
         };
         permit.map_err(|exhausted| Error::RateLimited {
             call,
@@ -262,7 +277,7 @@ impl Client {
     /// One request, one answer, no retry.
     async fn send(&self, request: &Request) -> Result<Vec<u8>, Error> {
         let call = request.call;
-        let permit = self.leave(call, request.priority).await?;
+        let permit = self.leave(call, request.priority, request.urgent).await?;
         let outcome = self.inner.effects.run(request.effect(), self.exchange(request, permit)).await;
         let result = outcome.as_ref().map_or_else(Error::reason, |_| "Ok");
         metrics::counter!("digitalocean_requests_total", "method" => call.method, "endpoint" => call.endpoint, "result" => result)

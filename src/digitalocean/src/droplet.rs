@@ -189,7 +189,7 @@ impl Client {
             method: "POST",
             endpoint: "/v2/droplets",
         };
-        self.leave(call, Priority::Create).await
+        self.leave(call, Priority::Create, false).await
     }
 
     /// `POST /v2/droplets`. There is no idempotency key: after [`Error::Ambiguous`] look by tag, and do not send it again.

@@ -68,6 +68,8 @@ impl Client {
         loop {
             number += 1;
             let request = request().query("per_page", PER_PAGE).query("page", number.to_string());
+            // A list that came to a stop half-way was read for nothing.
+            let request = request.urgent(number > 1);
             let call = request.call;
             let page: Page = self.fetch(request).await?;
             let total = page.meta.total;

@@ -290,3 +290,17 @@ async fn what_is_urgent_goes_before_others_of_its_priority_and_after_those_befor
     );
     assert_eq!(*order.lock().unwrap(), ["delete", "droplet", "another droplet", "firewall"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_goes_last_is_let_ahead_at_once_when_it_is_urgent() {
+    let budget = budget(3_600);
+    while tokio::time::timeout(Duration::ZERO, budget.acquire(Priority::Read))
+        .await
+        .is_ok()
+    {}
+    let began = Instant::now();
+    drop(budget.acquire_urgent(Priority::Read).await.unwrap());
+    assert_eq!(began.elapsed(), Duration::ZERO, "in the room that is kept for creates");
+    drop(budget.acquire(Priority::Read).await.unwrap());
+    assert!(began.elapsed() >= MINUTE, "until there is room for reads");
+}

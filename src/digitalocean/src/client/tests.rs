@@ -420,6 +420,28 @@ async fn at_the_end_of_an_hour_only_those_reads_go_that_a_change_waits_for() {
 }
 
 #[tokio::test]
+async fn a_list_that_has_begun_is_let_ahead() {
+    // Reads may have eighteen of twenty a minute. The rest is for what goes before them, and for one that is let ahead.
+    for (spent, expected) in [(17, 2), (18, 0)] {
+        let server = fleet_of(250, |_, _| {}).await;
+        let mut config = config(&server);
+        config.budget = Budget::new(BudgetConfig {
+            per_minute: NonZeroU32::new(20).unwrap(),
+            patience: Duration::from_secs(3_600),
+            ..BudgetConfig::default()
+        });
+        let client = Client::new(config).unwrap();
+        for _ in 0..spent {
+            drop(client.budget().acquire(Priority::Read).await.unwrap());
+        }
+        let list = client.droplet_list(&DropletFilter::All);
+        let listed = tokio::time::timeout(Duration::from_secs(1), list).await;
+        assert_eq!(listed.is_ok(), expected == 2, "after {spent}: {listed:?}");
+        assert_eq!(requests(&server).await, expected, "after {spent}");
+    }
+}
+
+#[tokio::test]
 async fn a_redirect_is_not_followed() {
     let server = answering(ResponseTemplate::new(302).insert_header("location", "http://127.0.0.1:1/")).await;
     let error = client(&server).droplet_get(1).await.unwrap_err();
