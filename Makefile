@@ -28,7 +28,7 @@ test: deps ## Run every test, end to end ones included
 
 soak: deps ## Everything that takes long: 100,000 seeds of the simulation (SEEDS=, FIRST=; SEED=123 tells one), all crash points, 1,000 changes of ports, replicas
 	$(CARGO) run --locked --release --package simulation -- $(if $(SEED),--seed $(SEED),--first $(FIRST) --seeds $(SEEDS))
-	$(if $(SEED),,SOAK=1 $(CARGO) test --locked --release --package e2e --test crash_points -- --nocapture)
+	$(if $(SEED),,SOAK=1 $(CARGO) test --locked --release --package e2e --test crash_points -- --test-threads 1 --nocapture)
 	$(if $(SEED),,$(CARGO) build --locked --bins)
 	$(if $(SEED),,SOAK=1 $(CARGO) test --locked --no-fail-fast --package e2e --test firewall_order --test replicas -- --include-ignored --nocapture)
 

@@ -20,6 +20,7 @@ mod life;
 mod passes;
 mod plan;
 mod scenario;
+mod setup;
 mod watch;
 mod witness;
 mod world;

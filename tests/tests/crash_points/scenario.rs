@@ -103,6 +103,7 @@ impl Scenario {
     /// Does what the scenario begins with.
     pub(crate) async fn begin(self, world: &mut World) {
         world.kept = self.keeps_droplet().then(|| world.droplets()[0].id);
+        world.ended_boot = None;
         world.began = world.simulator.journal_next();
         match self {
             Self::Create => {
@@ -139,6 +140,7 @@ impl Scenario {
                 }
             }
             Self::DriftOff => {
+                world.ended_boot = world.boot().await;
                 let droplet = world.droplets()[0].id;
                 world.cloud.droplet_action(droplet, &DropletAction::PowerOff).await.unwrap();
                 while world.droplets().iter().any(|droplet| droplet.status == "active") {
@@ -166,8 +168,9 @@ impl Scenario {
                 world.want_state(EnvironmentDesiredState::Deleted).await;
             }
             Self::Back => {
-                // In this order: what is ours and disabled would be deleted.
+                // In this order: what is ours and disabled would be deleted, and is by a pass that began before.
                 world.want_state(EnvironmentDesiredState::Active).await;
+                world.heard().await;
                 world.watch.give_back(world.droplets()[0].id).await;
             }
             Self::Delete => world.want_state(EnvironmentDesiredState::Deleted).await,
@@ -196,6 +199,9 @@ impl Scenario {
             | Self::Remove
             | Self::Return => {
                 active(world, &droplets).await?;
+                if world.ended_boot.is_some() && world.boot().await == world.ended_boot {
+                    return Err("the agent has not reported since its droplet was switched off".to_owned());
+                }
                 match (self, world.tool) {
                     (_, Some(version)) => tool(world, InstancePhase::Running, Some(version)).await?,
                     (Self::Remove, None) => tool(world, InstancePhase::Removed, None).await?,

@@ -5,13 +5,14 @@
 
 use crate::{
     passes::Passes,
+    setup::{Failure, cloud, droplet, environment, prepare, simulator, tool},
     watch::{Watch, another},
     witness::{Crash, Crasher},
 };
 use agent_api::MasterKey;
 use api::AgentBinary;
 use control_plane::{Connections, Listeners, Replica, ReplicaConfig};
-use digitalocean::{Budget, BudgetConfig, DropletCreate, FirewallSpec, ImageRef, OutboundRule, Peers, Ports, Protocol};
+use digitalocean::{FirewallSpec, OutboundRule, Peers, Ports, Protocol};
 use e2e::{
     model_agent::{
         Droplet, Installation, Machines,
@@ -24,28 +25,16 @@ use effects::Effects;
 use firewall_reconciler::Sources;
 use jiff::SignedDuration;
 use model::{
-    CatalogEntry, CatalogId, Environment, EnvironmentDesiredState, EnvironmentId, EnvironmentRecord, EnvironmentSpec,
-    InstallationId, InstanceSpec, UserId, record::Subject, tags,
+    Environment, EnvironmentDesiredState, EnvironmentId, EnvironmentRecord, EnvironmentSpec, InstallationId, InstanceSpec,
+    record::Subject, tags,
 };
 use runtime::Backoff;
 use schema::{ConnectOptions, Database, Role};
-use simulator::{DropletInfo, Entry, Simulator, What};
-use std::{
-    net::TcpListener,
-    num::NonZeroU32,
-    path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use simulator::{DropletInfo, Entry, What};
+use std::{net::TcpListener, sync::Arc, time::Duration};
 use tokio_util::task::AbortOnDropHandle;
-use url::Url;
 use uuid::Uuid;
 
-/// DigitalOcean's token.
-const TOKEN: &str = "token-of-the-simulated-account";
 /// For how long a replica that has died keeps the next one from its shards.
 const LEASE: Duration = Duration::from_secs(1);
 /// From one full read of the rows to the next; each wakes every key.
@@ -64,16 +53,6 @@ const PORTS: std::ops::Range<u16> = 31_000..31_002;
 const STARTING: std::ops::Range<u64> = 250..300;
 /// Between two rounds of the prober.
 const PROBE: Duration = Duration::from_millis(20);
-/// Who has the tool.
-const USER: UserId = UserId(Uuid::from_u128(0xa11ce));
-/// What everyone's tool is.
-const CATALOG: CatalogId = CatalogId(Uuid::from_u128(0xca7));
-
-/// Droplets of different lives run on different addresses, which follow from their ids.
-static NEXT_DROPLET: AtomicU64 = AtomicU64::new(0);
-
-type Failure = Box<dyn std::error::Error + Send + Sync>;
-
 /// See the module.
 pub(crate) struct World {
     pub(crate) simulator: Arc<simulator::Handle>,
@@ -105,6 +84,8 @@ pub(crate) struct World {
     pub(crate) began: u64,
     /// The droplet that has to be there in the end, where another one would not do.
     pub(crate) kept: Option<u64>,
+    /// The start of the agent that is over: another one has to have reported in the end.
+    pub(crate) ended_boot: Option<Uuid>,
     /// The version of the tool that should run, if it should.
     pub(crate) tool: Option<&'static str>,
     _agents: AbortOnDropHandle<()>,
@@ -167,6 +148,7 @@ impl World {
             environment: None,
             began: 0,
             kept: None,
+            ended_boot: None,
             tool: None,
             _agents: AbortOnDropHandle::new(tokio::spawn(agents)),
             _prober: AbortOnDropHandle::new(tokio::spawn(prober)),
@@ -381,6 +363,23 @@ impl World {
         self.want(|environment| environment.desired_state = state).await;
     }
 
+    /// Waits until nobody works on what the user wanted before, or there is nobody left to.
+    pub(crate) async fn heard(&self) {
+        let unheard = async || {
+            let row = self.row().await;
+            row.is_some_and(|row| row.status.observed_generation < row.generation)
+        };
+        while !self.witness.has_crashed() && unheard().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// The agent's latest start.
+    pub(crate) async fn boot(&self) -> Option<Uuid> {
+        let record = self.record().await?;
+        record.current_report().map(|report| report.boot_id)
+    }
+
     /// The user wants this of the tool.
     pub(crate) async fn want_tool(&self, change: impl FnOnce(&mut InstanceSpec)) {
         let record = self.record().await.unwrap();
@@ -450,79 +449,4 @@ impl World {
             effects,
         }
     }
-}
-
-async fn prepare(url: String) -> Result<(), Failure> {
-    let owner = Database::connect(&ConnectOptions::new(url.clone().into(), None)).await?;
-    owner.migrate().await?;
-    owner.close().await;
-    let service = Database::connect(&ConnectOptions::new(url.into(), Some(Role::Service))).await?;
-    service.user_ensure(USER).await?;
-    let entry: CatalogEntry = serde_json::from_value(serde_json::json!({
-        "id": CATALOG, "tool_name": "Echo", "description": null, "packaging_type": "docker_image", "package_identifier": "acme/echo",
-        "version_info": {"available_versions": ["1", "2"], "default_version": "1"},
-        "default_config_template": {"container_port": 8080}, "required_secrets_schema": [], "resource_requirements": {},
-        "status": "available"
-    }))?;
-    service.apply_catalog_entry(&entry).await?;
-    service.close().await;
-    Ok(())
-}
-
-async fn simulator(folder: &Path) -> Result<simulator::Handle, simulator::Error> {
-    let mut config = simulator::Config::new(TOKEN.into(), folder);
-    config.first_droplet_id =
-        Some(700_000_000 + u64::from(std::process::id()) * 40_000 % 200_000_000 + NEXT_DROPLET.fetch_add(100, Ordering::Relaxed));
-    let settings = &mut config.settings;
-    settings.boot_agents = false;
-    settings.boot_ms = 60;
-    settings.action_ms = 40;
-    settings.delete_ms = 300;
-    settings.firewall_ms = 40;
-    settings.requests_per_minute = 1_000_000;
-    settings.requests_per_hour = 1_000_000;
-    Simulator::start(config).await
-}
-
-fn cloud(url: &Url) -> digitalocean::Config {
-    let plenty = NonZeroU32::new(1_000_000).unwrap();
-    digitalocean::Config {
-        budget: Budget::new(BudgetConfig {
-            per_minute: plenty,
-            per_hour: plenty,
-            ..BudgetConfig::default()
-        }),
-        ..digitalocean::Config::new(url.clone(), TOKEN.into())
-    }
-}
-
-fn droplet(name: &str, tags: Vec<String>) -> DropletCreate {
-    DropletCreate {
-        name: name.to_owned(),
-        region: "nyc3".to_owned(),
-        size: "s-1vcpu-1gb".to_owned(),
-        image: ImageRef::Slug("ubuntu-22-04-x64".to_owned()),
-        tags,
-        user_data: None,
-        vpc_uuid: None,
-        ssh_keys: Vec::new(),
-        monitoring: false,
-        ipv6: false,
-    }
-}
-
-fn environment() -> EnvironmentSpec {
-    serde_json::from_value(serde_json::json!({
-        "user_id": USER, "region_slug": "nyc3", "size_slug": "s-1vcpu-1gb", "image_slug": "ubuntu-22-04-x64",
-        "desired_state": "active", "paused": false
-    }))
-    .unwrap()
-}
-
-fn tool(environment: EnvironmentId) -> InstanceSpec {
-    serde_json::from_value(serde_json::json!({
-        "account_tool_environment_id": environment, "tool_catalog_id": CATALOG, "instance_name": "echo", "version_to_run": "1",
-        "config_values_override": {}, "desired_state": "running", "paused": false
-    }))
-    .unwrap()
 }
