@@ -11,6 +11,11 @@ fn budget(patience: u64) -> Budget {
     })
 }
 
+/// Spends what this priority may have of the minute.
+async fn use_up(budget: &Budget, priority: Priority) {
+    while tokio::time::timeout(Duration::ZERO, budget.acquire(priority)).await.is_ok() {}
+}
+
 fn headers(limit: u32, remaining: u32, reset_in: i64) -> RateHeaders {
     RateHeaders {
         limit: Some(limit),
@@ -137,10 +142,7 @@ async fn replicas_divide_the_minute() {
 #[tokio::test(start_paused = true)]
 async fn deletes_go_first_and_reads_last() {
     let budget = budget(3_600);
-    while tokio::time::timeout(Duration::ZERO, budget.acquire(Priority::Delete))
-        .await
-        .is_ok()
-    {}
+    use_up(&budget, Priority::Delete).await;
     let order = Arc::new(Mutex::new(Vec::new()));
     let mut tasks = Vec::new();
     for priority in [Priority::Read, Priority::Change, Priority::Create, Priority::Delete] {
@@ -202,10 +204,7 @@ async fn after_a_429_nothing_is_sent_before_its_time() {
 #[tokio::test(start_paused = true)]
 async fn one_who_gives_up_waiting_does_not_hold_up_the_next() {
     let budget = budget(3_600);
-    while tokio::time::timeout(Duration::ZERO, budget.acquire(Priority::Delete))
-        .await
-        .is_ok()
-    {}
+    use_up(&budget, Priority::Delete).await;
     let first = budget.clone();
     let gives_up = tokio::spawn(async move { first.acquire(Priority::Delete).await.map(drop) });
     tokio::task::yield_now().await;
@@ -219,10 +218,7 @@ async fn one_who_gives_up_waiting_does_not_hold_up_the_next() {
 #[tokio::test(start_paused = true)]
 async fn a_storm_of_creates_leaves_a_twentieth_to_what_goes_last() {
     let budget = budget(100);
-    while tokio::time::timeout(Duration::ZERO, budget.acquire(Priority::Delete))
-        .await
-        .is_ok()
-    {}
+    use_up(&budget, Priority::Delete).await;
     let order = Arc::new(Mutex::new(Vec::new()));
     let waiting = [Priority::Change; 30]
         .into_iter()
@@ -248,10 +244,7 @@ async fn a_storm_of_creates_leaves_a_twentieth_to_what_goes_last() {
 #[tokio::test(start_paused = true)]
 async fn a_read_that_many_wait_for_goes_as_they_would() {
     let budget = budget(3_600);
-    while tokio::time::timeout(Duration::ZERO, budget.acquire(Priority::Delete))
-        .await
-        .is_ok()
-    {}
+    use_up(&budget, Priority::Delete).await;
     let order = Arc::new(Mutex::new(Vec::new()));
     let ask = |name, place| {
         let (budget, order) = (budget.clone(), Arc::clone(&order));
@@ -273,10 +266,7 @@ async fn a_read_that_many_wait_for_goes_as_they_would() {
 #[tokio::test(start_paused = true)]
 async fn what_is_urgent_goes_before_others_of_its_priority_and_after_those_before_it() {
     let budget = budget(3_600);
-    while tokio::time::timeout(Duration::ZERO, budget.acquire(Priority::Delete))
-        .await
-        .is_ok()
-    {}
+    use_up(&budget, Priority::Delete).await;
     let order = Mutex::new(Vec::new());
     let ask = async |name, priority, urgent| {
         drop(budget.acquire_as(priority, urgent).await.unwrap());
@@ -294,10 +284,7 @@ async fn what_is_urgent_goes_before_others_of_its_priority_and_after_those_befor
 #[tokio::test(start_paused = true)]
 async fn what_goes_last_is_let_ahead_at_once_when_it_is_urgent() {
     let budget = budget(3_600);
-    while tokio::time::timeout(Duration::ZERO, budget.acquire(Priority::Read))
-        .await
-        .is_ok()
-    {}
+    use_up(&budget, Priority::Read).await;
     let began = Instant::now();
     drop(budget.acquire_urgent(Priority::Read).await.unwrap());
     assert_eq!(began.elapsed(), Duration::ZERO, "in the room that is kept for creates");
